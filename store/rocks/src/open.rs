@@ -1,0 +1,132 @@
+//! Opening: the right key, one process, no acknowledged commit missing, then RocksDB.
+
+use std::{
+    fs::{DirBuilder, File, TryLockError},
+    io::Read,
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use readvault_ambient::Entropy;
+use readvault_store::{
+    Error, ErrorKind, Result,
+    catalog::{Table, row::RowSealer},
+};
+use rocksdb::{ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, Options};
+
+use crate::{
+    database::{CHANGES, Database, OWN_TABLES, SYNCED},
+    env,
+    fault::fault,
+    file_cipher::{FileKeys, PREFIX_BYTES},
+    log,
+    settings::Settings,
+    wal,
+};
+
+/// The file that names RocksDB's current manifest: there is a catalog where it is.
+const CURRENT: &str = "CURRENT";
+/// A lock that was just let go may be held for a moment more by a child between its fork and its
+/// exec.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+pub(crate) fn open(
+    directory: &Path,
+    tables: &[Table],
+    sealer: Arc<RowSealer>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Database> {
+    if tables.iter().any(|table| table.0.starts_with(OWN_TABLES) || table.0.is_empty()) {
+        return Err(Error::new(ErrorKind::InvalidInput, "a table name is reserved"));
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unavailable)?;
+    let lock = lock(directory)?;
+    let env = env::encrypting_env(Arc::clone(&sealer), Arc::clone(&entropy))?;
+    let settings = Settings::new(&env);
+    let mut names = vec![DEFAULT_COLUMN_FAMILY_NAME.to_owned()];
+    if directory.join(CURRENT).exists() {
+        let keys = FileKeys::new(Arc::clone(&sealer), entropy);
+        check_key(directory, &keys)?;
+        names = DB::list_cf(&settings.database, directory)
+            .map_err(fault("reading the catalog's list of tables"))?;
+        let evidence = wal::examine(directory, &keys, &sealer.table(SYNCED))?;
+        if evidence.damaged {
+            wal::cut(directory, &evidence)?;
+            let known = recoverable(directory, &settings, &env, &names, &sealer)?;
+            if known < evidence.synced {
+                return Err(Error::corrupt("the catalog's log lost acknowledged commits"));
+            }
+            tracing::warn!(version = known, "the catalog's log ends in an unfinished record");
+        }
+    }
+    let all = || tables.iter().copied().chain([CHANGES, SYNCED]);
+    for table in all() {
+        if !names.iter().any(|name| name == table.0) {
+            names.push(table.0.to_owned());
+        }
+    }
+    let descriptors = descriptors(&names, &settings.table);
+    let db = DB::open_cf_descriptors(&settings.database, directory, descriptors)
+        .map_err(fault("opening the catalog"))?;
+    wal::forget(directory)?;
+    Ok(Database::new(db, env, &sealer, all()).holding(lock))
+}
+
+fn descriptors<'a>(
+    names: &'a [String],
+    options: &'a Options,
+) -> impl Iterator<Item = ColumnFamilyDescriptor> + use<'a> {
+    names.iter().map(|name| ColumnFamilyDescriptor::new(name, options.clone()))
+}
+
+/// Takes the lock on the directory: what is examined below must not change meanwhile.
+fn lock(directory: &Path) -> Result<File> {
+    let lock = File::open(directory).map_err(unavailable)?;
+    for _ in 0..LOCK_TRIES {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(cause)) => return Err(unavailable(cause)),
+        }
+    }
+    Err(Error::new(ErrorKind::Unavailable, "the catalog is open in another process"))
+}
+
+/// Tells a wrong key from damage before anything is read through it.
+fn check_key(directory: &Path, keys: &FileKeys) -> Result<()> {
+    let mut prefix = Vec::with_capacity(PREFIX_BYTES);
+    File::open(directory.join(CURRENT))
+        .and_then(|file| file.take(PREFIX_BYTES as u64).read_to_end(&mut prefix))
+        .map_err(unavailable)?;
+    keys.open(&prefix).map(|_| ()).map_err(|_| {
+        Error::new(ErrorKind::KeyUnavailable, "the catalog's files do not open under this key")
+    })
+}
+
+/// The newest version that an opening would find.
+fn recoverable(
+    directory: &Path,
+    settings: &Settings,
+    env: &rocksdb::Env,
+    names: &[String],
+    sealer: &RowSealer,
+) -> Result<u64> {
+    if !names.iter().any(|name| name == CHANGES.0) {
+        return Ok(0);
+    }
+    let descriptors = descriptors(names, &settings.table);
+    let db = DB::open_cf_descriptors_read_only(&settings.database, directory, descriptors, false)
+        .map_err(fault("replaying the catalog's log"))?;
+    log::last_version(&Database::new(db, env.clone(), sealer, [CHANGES].into_iter()))
+}
+
+fn unavailable(cause: std::io::Error) -> Error {
+    let kind = match cause.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, "opening the catalog's directory").because(cause)
+}

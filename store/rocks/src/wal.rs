@@ -1,0 +1,232 @@
+//! Looks for acknowledged commits that RocksDB's replay of its log would lose without a word.
+//!
+//! The replay ends at the first record that does not check. After a power loss that record is the
+//! torn,
+//! never acknowledged end, and to stop there is right; after damage it may be anywhere, and all
+//! behind it
+//! would be gone. Every group of commits begins with a sealed row that tells up to which version
+//! the log
+//! was durable before it, so a readable record behind the damage proves what must be there. What
+//! no later
+//! record proves (the very last group) is caught by the sequence numbers in the packs.
+//!
+//! Layout, from RocksDB's description of its log: blocks of 32 KiB; records of `u32 masked CRC-32C
+//! of
+//! type and payload ‖ u16 length ‖ u8 type ‖ payload`, none across blocks; type 1 whole, 2 first,
+//! 3 middle,
+//! 4 last piece of a batch; a batch is `u64 sequence ‖ u32 count ‖` its writes.
+
+use std::{
+    fs::File,
+    io::{ErrorKind as Io, Read},
+    path::{Path, PathBuf},
+};
+
+use readvault_store::{Error, ErrorKind, Result, catalog::row::TableSealer};
+
+use crate::{
+    database::SYNCED_KEY,
+    file_cipher::{FileCipher, FileKeys, PREFIX_BYTES},
+};
+
+/// Extension of a log file as it was before it was cut.
+const SET_ASIDE: &str = "log.damaged";
+const BLOCK_BYTES: usize = 32 << 10;
+const HEADER_BYTES: usize = 7;
+const BATCH_HEADER_BYTES: usize = 12;
+const WHOLE: u8 = 1;
+const FIRST: u8 = 2;
+/// Types of pieces that this backend's settings never write.
+const TYPES_END: u8 = 5;
+/// A put into a named table.
+const TAG_TABLE_PUT: u8 = 5;
+
+/// What the log files tell.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Evidence {
+    /// Some record does not check, be it the torn end or damage.
+    pub(crate) damaged: bool,
+    /// The newest version that a readable record calls durable.
+    pub(crate) synced: u64,
+    /// Log files to cut, and the length of what checks in them.
+    cuts: Vec<(PathBuf, u64)>,
+}
+
+/// Reads every log file of `directory`, block by block, those set aside included. Changes nothing.
+pub(crate) fn examine(directory: &Path, keys: &FileKeys, sealer: &TableSealer) -> Result<Evidence> {
+    let mut evidence = Evidence::default();
+    for (path, set_aside) in log_files(directory).map_err(unreadable)? {
+        let mut file = File::open(&path).map_err(unreadable)?;
+        let mut prefix = [0; PREFIX_BYTES];
+        if fill(&mut file, &mut prefix).map_err(unreadable)? < PREFIX_BYTES {
+            // Made by a crash before its first byte was durable: nothing was acknowledged in it.
+            continue;
+        }
+        let cipher = keys.open(&prefix).map_err(|_| Error::corrupt("a log file of the catalog"))?;
+        let bad = examine_file(&mut file, &cipher, sealer, &mut evidence.synced)?;
+        evidence.damaged |= bad.is_some() || set_aside;
+        if let Some(length) = bad.filter(|_| !set_aside) {
+            evidence.cuts.push((path, length));
+        }
+    }
+    Ok(evidence)
+}
+
+/// Cuts the damaged log files behind their last record that checks, and keeps the whole ones
+/// beside them
+/// until [`forget`]. RocksDB must not meet the noise behind: a piece whose type byte happens to be
+/// that of
+/// a recycled log keeps its reader in a loop for ever.
+pub(crate) fn cut(directory: &Path, evidence: &Evidence) -> Result<()> {
+    for (path, length) in &evidence.cuts {
+        cut_file(path, *length).map_err(unreadable)?;
+    }
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(unreadable)
+}
+
+fn cut_file(path: &Path, length: u64) -> std::io::Result<()> {
+    let part = path.with_extension("log.part");
+    let mut out = File::create(&part)?;
+    std::io::copy(&mut File::open(path)?.take(length), &mut out)?;
+    out.sync_all()?;
+    match std::fs::hard_link(path, path.with_extension(SET_ASIDE)) {
+        Err(error) if error.kind() != Io::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    std::fs::rename(part, path)
+}
+
+/// Removes what [`cut`] kept, once the catalog is open without it.
+pub(crate) fn forget(directory: &Path) -> Result<()> {
+    for (path, set_aside) in log_files(directory).map_err(unreadable)? {
+        if set_aside {
+            std::fs::remove_file(path).map_err(unreadable)?;
+        }
+    }
+    Ok(())
+}
+
+/// The log files, and whether each is one that [`cut`] set aside.
+fn log_files(directory: &Path) -> std::io::Result<Vec<(PathBuf, bool)>> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        let set_aside = path.extension().is_some_and(|extension| extension == "damaged");
+        if set_aside || path.extension().is_some_and(|extension| extension == "log") {
+            paths.push((path, set_aside));
+        }
+    }
+    Ok(paths)
+}
+
+/// The offset in the file of the first record that does not check.
+fn examine_file(
+    file: &mut File,
+    cipher: &FileCipher,
+    sealer: &TableSealer,
+    synced: &mut u64,
+) -> Result<Option<u64>> {
+    let mut block = vec![0; BLOCK_BYTES];
+    let mut offset = PREFIX_BYTES as u64;
+    let mut bad = None;
+    loop {
+        let length = fill(file, &mut block).map_err(unreadable)?;
+        cipher
+            .apply(offset, &mut block[..length])
+            .map_err(|_| Error::new(ErrorKind::Internal, "deciphering a log file"))?;
+        let found = examine_block(&block[..length], sealer, synced);
+        bad = bad.or(found.map(|at| offset + at as u64));
+        if length < BLOCK_BYTES {
+            return Ok(bad);
+        }
+        offset += length as u64;
+    }
+}
+
+/// Follows the records of a block; where one does not check, looks for the next at every byte.
+/// Gives the
+/// offset of the first that does not.
+fn examine_block(block: &[u8], sealer: &TableSealer, synced: &mut u64) -> Option<usize> {
+    let mut bad = None;
+    let mut at = 0;
+    while at + HEADER_BYTES <= block.len() {
+        match record(&block[at..]) {
+            Some((kind, payload)) => {
+                if kind == WHOLE || kind == FIRST {
+                    *synced = (*synced).max(synced_version(payload, sealer).unwrap_or(0));
+                }
+                at += HEADER_BYTES + payload.len();
+            }
+            None => {
+                bad = bad.or(Some(at));
+                at += 1;
+            }
+        }
+    }
+    bad
+}
+
+fn record(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let (crc, rest) = bytes.split_first_chunk::<4>()?;
+    let (length, checked) = rest.split_first_chunk::<2>()?;
+    let kind = *checked.first()?;
+    let checked = checked.get(..1 + usize::from(u16::from_le_bytes(*length)))?;
+    if kind == 0 || kind >= TYPES_END {
+        return None;
+    }
+    let expected = crc32c::crc32c(checked).rotate_right(15).wrapping_add(0xa282_ead8);
+    (u32::from_le_bytes(*crc) == expected).then(|| (kind, &checked[1..]))
+}
+
+/// The durable version that the first row of a batch names, if it is whole and opens.
+fn synced_version(payload: &[u8], sealer: &TableSealer) -> Option<u64> {
+    let rest = payload.get(BATCH_HEADER_BYTES..)?;
+    let (tag, mut rest) = rest.split_first()?;
+    if *tag != TAG_TABLE_PUT {
+        return None;
+    }
+    take_varint(&mut rest)?;
+    if take(&mut rest)? != SYNCED_KEY {
+        return None;
+    }
+    let (value, _) = sealer.open(SYNCED_KEY, take(&mut rest)?).ok()?;
+    Some(u64::from_le_bytes(value[..].try_into().ok()?))
+}
+
+fn take<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = take_varint(bytes)?;
+    let (taken, rest) = bytes.split_at_checked(usize::try_from(length).ok()?)?;
+    *bytes = rest;
+    Some(taken)
+}
+
+fn take_varint(bytes: &mut &[u8]) -> Option<u32> {
+    let mut value = 0;
+    for shift in [0, 7, 14, 21, 28] {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u32::from(byte & 0x7F) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// Reads until `buffer` is full or the file ends.
+fn fill(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == Io::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+fn unreadable(cause: std::io::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, "reading the catalog's log").because(cause)
+}

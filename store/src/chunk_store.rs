@@ -1,0 +1,108 @@
+//! Where batches become durable and records are read from.
+//!
+//! The vault, GC and scrub call [`ChunkStore`]; what a record holds is none of its business, except
+//! that it adds the sealed index to each batch. `local` keeps pack files, `memory` keeps bytes,
+//! `null` keeps nothing (benches).
+
+mod assemble;
+mod descriptors;
+mod files;
+mod local;
+mod memory;
+mod null;
+mod writer;
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use readvault_ambient::Entropy;
+
+pub use files::{Directory, PackFile, PackFiles};
+pub use local::LocalChunkStore;
+pub use memory::MemoryChunkStore;
+pub use null::NullChunkStore;
+
+use crate::{
+    Error, ErrorKind, Result,
+    ids::{PackId, WriterId},
+    pack::Batch,
+    seal::VaultKey,
+};
+
+/// Most bytes of one pack.
+pub const PACK_BYTES_MAX: u64 = 1 << 30;
+
+/// Most bytes that the records of one batch may have.
+pub const BATCH_BYTES_MAX: u64 = 768 << 20;
+
+/// Most records, tombstones and voids of one batch.
+pub const BATCH_ENTRIES_MAX: usize = 64 << 10;
+
+/// A contiguous stretch of one pack.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Extent {
+    /// The pack.
+    pub pack: PackId,
+    /// Where in the pack it begins.
+    pub offset: u64,
+    /// Its bytes.
+    pub length: u32,
+}
+
+/// Proof that a batch is durable. Only a chunk store can make one.
+#[derive(Debug)]
+#[must_use = "a receipt is what a commit is built from"]
+pub struct Receipt {
+    extents: Vec<Extent>,
+}
+
+impl Receipt {
+    /// Where the batch's records lie, in their order.
+    #[must_use]
+    pub fn extents(&self) -> &[Extent] {
+        &self.extents
+    }
+}
+
+/// Keeps batches of sealed records.
+#[async_trait]
+pub trait ChunkStore: Send + Sync + fmt::Debug {
+    /// Appends a batch and its sealed index. `Ok` means durable. Batches that wait together share
+    /// one index and one sync. Dropping the future leaves open whether the batch is stored.
+    ///
+    /// # Errors
+    /// `LimitExceeded` above [`BATCH_BYTES_MAX`] or [`BATCH_ENTRIES_MAX`]; `NoSpace`;
+    /// `Unavailable`. After an error the batch's manifests are voided by the next batch that
+    /// succeeds.
+    async fn append(&self, batch: Batch) -> Result<Receipt>;
+
+    /// Reads exactly `extent`. Dropping the future has no effect.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such pack; `Corrupt` when it ends before; `Unavailable`.
+    async fn read(&self, extent: Extent) -> Result<Bytes>;
+
+    /// Notes that the commit of this sequence was acknowledged: later indexes say so. Never goes
+    /// back.
+    fn acknowledge(&self, sequence: u64);
+}
+
+/// What every store that writes indexes needs.
+#[derive(Clone, Debug)]
+pub struct StoreParams {
+    /// VK, which seals the indexes.
+    pub vault_key: Arc<VaultKey>,
+    /// This start of this process.
+    pub writer: WriterId,
+    /// Where pack ids and salts come from.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// Refuses a batch that is too large to be appended at once.
+fn check_batch(batch: &Batch) -> Result<()> {
+    if batch.record_bytes() > BATCH_BYTES_MAX || batch.entry_count() > BATCH_ENTRIES_MAX {
+        return Err(Error::new(ErrorKind::LimitExceeded, "size of a batch"));
+    }
+    Ok(())
+}

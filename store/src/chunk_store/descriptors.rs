@@ -1,0 +1,59 @@
+//! A bounded cache of descriptors of packs that are read.
+
+use std::{collections::HashMap, io, sync::Arc};
+
+use parking_lot::Mutex;
+
+use super::{PackFile, PackFiles};
+use crate::ids::PackId;
+
+/// Most descriptors that are kept.
+const DESCRIPTORS_MAX: usize = 256;
+
+#[derive(Debug)]
+pub(super) struct Descriptors {
+    files: Arc<dyn PackFiles>,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    files: HashMap<PackId, (Arc<dyn PackFile>, u64)>,
+    uses: u64,
+}
+
+impl Descriptors {
+    pub(super) fn new(files: Arc<dyn PackFiles>) -> Self {
+        Self { files, open: Mutex::default() }
+    }
+
+    /// The file of `pack`; opens it, and lets go of the one unused for longest, where needed.
+    pub(super) fn file(&self, pack: PackId) -> io::Result<Arc<dyn PackFile>> {
+        if let Some(file) = self.open.lock().used(pack) {
+            return Ok(file);
+        }
+        // Two readers may open the same pack at once: one descriptor is then dropped again.
+        let file: Arc<dyn PackFile> = self.files.open(pack)?.into();
+        self.open.lock().keep(pack, file.clone());
+        Ok(file)
+    }
+}
+
+impl Open {
+    fn used(&mut self, pack: PackId) -> Option<Arc<dyn PackFile>> {
+        self.uses += 1;
+        let (file, last_use) = self.files.get_mut(&pack)?;
+        *last_use = self.uses;
+        Some(file.clone())
+    }
+
+    fn keep(&mut self, pack: PackId, file: Arc<dyn PackFile>) {
+        if self.files.len() >= DESCRIPTORS_MAX {
+            let oldest = self.files.iter().min_by_key(|(_, (_, last_use))| *last_use);
+            if let Some(oldest) = oldest.map(|(pack, _)| *pack) {
+                self.files.remove(&oldest);
+            }
+        }
+        self.files.insert(pack, (file, self.uses));
+    }
+}

@@ -1,0 +1,158 @@
+//! Pack files in a local directory.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    ChunkStore, Directory, Extent, PackFiles, Receipt, StoreParams,
+    assemble::Chain,
+    check_batch,
+    descriptors::Descriptors,
+    writer::{Waiting, Writer},
+};
+use crate::{
+    Error, ErrorKind, Result, error,
+    ids::PackId,
+    pack::{Batch, PackContents, read_pack_of},
+    seal::VaultKey,
+};
+
+/// Batches that may wait for the writer; further ones wait in their callers.
+const WAITING_MAX: usize = 256;
+
+/// Keeps packs as files of one directory. Each start writes packs of its own: no pack is ever
+/// appended to by two writers, nor after a failed write or sync.
+///
+/// Dropping the store closes its open pack in the background; [`LocalChunkStore::close`] waits for
+/// it.
+#[derive(Debug)]
+pub struct LocalChunkStore {
+    files: Arc<dyn PackFiles>,
+    descriptors: Arc<Descriptors>,
+    acknowledged: Arc<AtomicU64>,
+    waiting: Mutex<Option<mpsc::Sender<Waiting>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    vault_key: Arc<VaultKey>,
+}
+
+impl LocalChunkStore {
+    /// The packs of `directory`, made when it is not there.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Unavailable`.
+    pub fn open(directory: impl Into<PathBuf>, params: StoreParams) -> Result<Self> {
+        let files = Directory::open(directory).map_err(error::io("directory of packs"))?;
+        Self::with_files(Arc::new(files), params)
+    }
+
+    /// The packs of `files`.
+    ///
+    /// # Errors
+    /// `Unavailable` when no thread can be started.
+    pub fn with_files(files: Arc<dyn PackFiles>, params: StoreParams) -> Result<Self> {
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let vault_key = params.vault_key.clone();
+        let writer = Writer::new(files.clone(), Chain::new(params, acknowledged.clone()));
+        let (waiting, receiver) = mpsc::channel(WAITING_MAX);
+        let thread = std::thread::Builder::new()
+            .name("pack-writer".into())
+            .spawn(move || writer.run(receiver))
+            .map_err(error::io("thread of the pack writer"))?;
+        Ok(Self {
+            descriptors: Arc::new(Descriptors::new(files.clone())),
+            files,
+            acknowledged,
+            waiting: Mutex::new(Some(waiting)),
+            thread: Mutex::new(Some(thread)),
+            vault_key,
+        })
+    }
+
+    /// The packs that are here, those of earlier starts included, in no order.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub fn packs(&self) -> Result<Vec<PackId>> {
+        self.files.list().map_err(error::io("directory of packs"))
+    }
+
+    /// Reads what `pack` holds from its bytes alone. Holds the whole pack in memory meanwhile.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unavailable`. Damage, and a pack that was never begun, are told in the result.
+    pub async fn contents(&self, pack: PackId) -> Result<PackContents> {
+        let (descriptors, vault_key) = (self.descriptors.clone(), self.vault_key.clone());
+        blocking(move || {
+            let file = descriptors.file(pack).map_err(error::io(format!("pack {pack}")))?;
+            let length = file.length().map_err(error::io(format!("pack {pack}")))?;
+            let length = usize::try_from(length).map_err(|_| Error::corrupt("length of a pack"))?;
+            let mut bytes = vec![0; length];
+            file.read_exact_at(&mut bytes, 0).map_err(error::io(format!("pack {pack}")))?;
+            Ok(read_pack_of(pack, &bytes, &vault_key))
+        })
+        .await
+    }
+
+    /// Closes the open pack, after all batches that wait, and ends the writer. Later appends are
+    /// refused.
+    ///
+    /// # Errors
+    /// `Internal` when the writer panicked.
+    pub async fn close(&self) -> Result<()> {
+        drop(self.waiting.lock().take());
+        let Some(thread) = self.thread.lock().take() else { return Ok(()) };
+        let ended = tokio::task::spawn_blocking(move || thread.join());
+        match ended.await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Error::new(ErrorKind::Internal, "pack writer")),
+        }
+    }
+}
+
+#[async_trait]
+impl ChunkStore for LocalChunkStore {
+    async fn append(&self, batch: Batch) -> Result<Receipt> {
+        check_batch(&batch)?;
+        let closed = || Error::new(ErrorKind::Unavailable, "the pack writer has ended");
+        let waiting = self.waiting.lock().clone().ok_or_else(closed)?;
+        let (answer, answered) = oneshot::channel();
+        waiting.send(Waiting { batch, answer }).await.map_err(|_| closed())?;
+        drop(waiting);
+        answered.await.map_err(|_| closed())?
+    }
+
+    async fn read(&self, extent: Extent) -> Result<Bytes> {
+        let descriptors = self.descriptors.clone();
+        blocking(move || {
+            let at = || format!("pack {} at {}", extent.pack, extent.offset);
+            let file = descriptors.file(extent.pack).map_err(|cause| error::io(at())(cause))?;
+            let mut bytes = vec![0; extent.length as usize];
+            let read = file.read_exact_at(&mut bytes, extent.offset);
+            read.map_err(|cause| error::io(at())(cause))?;
+            Ok(bytes.into())
+        })
+        .await
+    }
+
+    fn acknowledge(&self, sequence: u64) {
+        self.acknowledged.fetch_max(sequence, Ordering::SeqCst);
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|cause| Error::new(ErrorKind::Internal, "reading a pack").because(cause))?
+}

@@ -1,0 +1,194 @@
+//! The one thread of a local store that writes: it takes all waiting batches, writes them, syncs
+//! once, and answers all.
+
+use std::{
+    io::{self, IoSlice},
+    sync::Arc,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, Extent, PACK_BYTES_MAX, PackFile, PackFiles, Receipt,
+    assemble::Chain,
+};
+use crate::{
+    Error, ErrorKind, Result, error,
+    ids::PackId,
+    pack::{Batch, IndexPlace, PACK_HEADER_BYTES, PackHeader, footer, footer_bytes},
+};
+
+/// Bytes of waiting batches that are written as one group; a larger batch is a group of its own.
+const GROUP_BYTES_MAX: u64 = 32 << 20;
+
+/// Room that is left for the index of a group when it is decided whether a pack still holds it.
+const INDEX_ROOM_BYTES: u64 = 1 << 10;
+
+/// Stored bytes of one thing that an index names, at most.
+const INDEX_ENTRY_BYTES: u64 = 64;
+
+/// Slices of one write call; the limit of Linux is 1024.
+const SLICES_MAX: usize = 1024;
+
+/// A batch that waits, and who waits for it.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) batch: Batch,
+    pub(super) answer: oneshot::Sender<Result<Receipt>>,
+}
+
+/// The open pack.
+#[derive(Debug)]
+struct OpenPack {
+    id: PackId,
+    file: Box<dyn PackFile>,
+    /// The header, until it is written with the first group.
+    unwritten: Vec<u8>,
+    length: u64,
+    indexes: Vec<Vec<u8>>,
+    index_bytes: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    files: Arc<dyn PackFiles>,
+    chain: Chain,
+    open: Option<OpenPack>,
+}
+
+impl Writer {
+    pub(super) fn new(files: Arc<dyn PackFiles>, chain: Chain) -> Self {
+        Self { files, chain, open: None }
+    }
+
+    /// Serves until all senders are gone, then closes the open pack.
+    pub(super) fn run(mut self, mut waiting: mpsc::Receiver<Waiting>) {
+        let mut held = None;
+        while let Some(first) = held.take().or_else(|| waiting.blocking_recv()) {
+            let (mut bytes, mut entries) = (0, 0);
+            let mut group = Vec::new();
+            let mut next = Some(first);
+            while let Some(one) = next {
+                bytes += one.batch.record_bytes();
+                entries += one.batch.entry_count();
+                if !group.is_empty() && (bytes > GROUP_BYTES_MAX || entries > BATCH_ENTRIES_MAX) {
+                    held = Some(one);
+                    break;
+                }
+                group.push(one);
+                next = waiting.try_recv().ok();
+            }
+            self.append_group(group);
+        }
+        self.close();
+    }
+
+    fn append_group(&mut self, group: Vec<Waiting>) {
+        let (batches, answers): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|waiting| (waiting.batch, waiting.answer)).unzip();
+        let batches: Vec<_> = batches.iter().collect();
+        match self.append(&batches) {
+            Ok(extents) => {
+                for (answer, extents) in answers.into_iter().zip(extents) {
+                    // Who no longer waits leaves records that nothing refers to.
+                    let _ = answer.send(Ok(Receipt { extents }));
+                }
+            }
+            Err(cause) => {
+                tracing::error!(kind = %cause.kind(), "a pack can't be written; it is given up");
+                self.open = None;
+                self.chain.fail(&batches);
+                for answer in answers {
+                    let _ = answer.send(Err(append_error(&cause)));
+                }
+            }
+        }
+    }
+
+    /// Writes and syncs one group. After an error nothing may be added to the open pack.
+    fn append(&mut self, batches: &[&Batch]) -> io::Result<Vec<Vec<Extent>>> {
+        let entries: usize = batches.iter().map(|batch| batch.entry_count()).sum();
+        let bytes: u64 = batches.iter().map(|batch| batch.record_bytes()).sum();
+        let room = bytes + INDEX_ROOM_BYTES + 2 * INDEX_ENTRY_BYTES * entries as u64;
+        if self.open.as_ref().is_some_and(|open| !open.has_room(room)) {
+            self.close();
+        }
+        let open = match &mut self.open {
+            Some(open) => open,
+            none => none.insert(create(&*self.files, &self.chain)?),
+        };
+        let start = open.length + open.unwritten.len() as u64;
+        let batch = u32::try_from(open.indexes.len()).expect("a pack holds few batches");
+        let laid_out = self.chain.lay_out(batches, IndexPlace { pack: open.id, batch }, start);
+        let records = batches.iter().flat_map(|batch| &batch.records);
+        let records = records.map(|record| IoSlice::new(record.bytes()));
+        let mut slices = vec![IoSlice::new(&open.unwritten)];
+        slices.extend(records);
+        slices.push(IoSlice::new(&laid_out.index));
+        write_all(&*open.file, &mut slices)?;
+        open.file.sync_data()?;
+        open.length = start + bytes + laid_out.index.len() as u64;
+        open.unwritten.clear();
+        open.index_bytes += laid_out.index.len() as u64;
+        self.chain.advance(&laid_out);
+        open.indexes.push(laid_out.index);
+        Ok(laid_out.extents)
+    }
+
+    /// Writes the footer of the open pack. A pack without one is as good, only slower to recover.
+    fn close(&mut self) {
+        if let Some(open) = self.open.take().filter(|open| !open.indexes.is_empty()) {
+            let footer = footer(open.length, &open.indexes);
+            let closed = write_all(&*open.file, &mut [IoSlice::new(&footer)])
+                .and_then(|()| open.file.sync_data());
+            if let Err(cause) = closed {
+                tracing::warn!(kind = %cause.kind(), "a pack is left without its footer");
+            }
+        }
+    }
+}
+
+impl OpenPack {
+    fn has_room(&self, bytes: u64) -> bool {
+        let index_count = self.indexes.len() as u64 + 1;
+        let footer = footer_bytes(self.index_bytes + INDEX_ROOM_BYTES, index_count);
+        self.length + bytes + footer <= PACK_BYTES_MAX
+    }
+}
+
+fn create(files: &dyn PackFiles, chain: &Chain) -> io::Result<OpenPack> {
+    let params = chain.params();
+    let id = PackId::draw(&*params.entropy);
+    let file = files.create(id)?;
+    files.sync_directory()?;
+    let unwritten = PackHeader { pack: id, writer: params.writer }.encode();
+    assert_eq!(unwritten.len(), PACK_HEADER_BYTES, "a pack begins with its header");
+    Ok(OpenPack { id, file, unwritten, length: 0, indexes: Vec::new(), index_bytes: 0 })
+}
+
+fn write_all(file: &dyn PackFile, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        let front = slices.len().min(SLICES_MAX);
+        match file.write_vectored(&slices[..front]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut slices, written),
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(cause),
+        }
+    }
+    Ok(())
+}
+
+/// The same failure for everyone who waited for the group.
+fn append_error(cause: &io::Error) -> Error {
+    let again = io::Error::new(cause.kind(), cause.to_string());
+    match cause.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => {
+            Error::new(ErrorKind::Unavailable, "append to a pack").because(again)
+        }
+        _ => error::io("append to a pack")(again),
+    }
+}
+
+const _: () = assert!(BATCH_BYTES_MAX + (64 << 20) < PACK_BYTES_MAX);

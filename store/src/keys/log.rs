@@ -1,0 +1,196 @@
+//! The key log: every wrapped key of a vault, in two copies, appended to and never rewritten.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    DomainEntry, KeyEntry, StoreEntry,
+    log_file::{Ending, Parsed, frame, header, parse, sync_parent},
+};
+use crate::{
+    Error, ErrorKind, Result, error,
+    ids::{DomainId, StoreId, VaultId},
+};
+
+/// The key log of one vault, open for appending. One process at a time.
+#[derive(Debug)]
+pub struct KeyLog {
+    vault: VaultId,
+    entries: Vec<KeyEntry>,
+    stores: HashMap<StoreId, Arc<StoreEntry>>,
+    domains: HashMap<DomainId, Vec<DomainEntry>>,
+    files: [File; 2],
+    failed: bool,
+}
+
+/// A log file as it was found.
+struct Found {
+    bytes: Vec<u8>,
+    parsed: Parsed,
+}
+
+impl KeyLog {
+    /// Makes an empty log at `path` and its copy at `copy`. Durable when it returns.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `NoSpace`, `Unavailable`.
+    pub fn create(path: &Path, copy: &Path, vault: VaultId) -> Result<Self> {
+        if path.exists() || copy.exists() {
+            return Err(Error::new(ErrorKind::AlreadyExists, "key log"));
+        }
+        replace(path, &header(vault)).map_err(error::io("key log"))?;
+        replace(copy, &header(vault)).map_err(error::io("copy of the key log"))?;
+        Self::over(path, copy, vault, Vec::new())
+    }
+
+    /// Opens the log. A torn last append is dropped; a copy that is absent, torn, damaged or behind
+    /// is made again from the other.
+    ///
+    /// # Errors
+    /// `NotFound` when neither is there; `Corrupt`, with the place, when both are damaged or they
+    /// disagree; `Unavailable`, `NoSpace`.
+    pub fn open(path: &Path, copy: &Path) -> Result<Self> {
+        let (first, second) = (find(path, "key log")?, find(copy, "copy of the key log")?);
+        let chosen = choose(first, second)?;
+        let sound = &chosen.bytes[..chosen.parsed.sound_bytes];
+        for (path, name) in [(path, "key log"), (copy, "copy of the key log")] {
+            if fs::read(path).ok().as_deref() != Some(sound) {
+                tracing::warn!(name, "a key log was cut short or damaged; it is made again");
+                replace(path, sound).map_err(error::io(name))?;
+            }
+        }
+        Self::over(path, copy, chosen.parsed.vault, chosen.parsed.entries)
+    }
+
+    /// The vault that the log belongs to.
+    #[must_use]
+    pub fn vault(&self) -> VaultId {
+        self.vault
+    }
+
+    /// All entries, oldest first.
+    #[must_use]
+    pub fn entries(&self) -> &[KeyEntry] {
+        &self.entries
+    }
+
+    /// Appends entries: first to the log, synced, then to its copy, synced. Durable in both when it
+    /// returns; before that no key of them may be used.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Unavailable`. After an error the log refuses all appends until it is opened
+    /// again.
+    pub fn append(&mut self, entries: &[KeyEntry]) -> Result<()> {
+        if self.failed {
+            return Err(Error::new(ErrorKind::Unavailable, "the key log failed before"));
+        }
+        let bytes: Vec<u8> = entries.iter().flat_map(frame).collect();
+        self.failed = true;
+        for file in &mut self.files {
+            file.write_all(&bytes).map_err(error::io("append to the key log"))?;
+            file.sync_data().map_err(error::io("append to the key log"))?;
+        }
+        self.failed = false;
+        entries.iter().for_each(|entry| self.take_in(entry.clone()));
+        Ok(())
+    }
+
+    /// The newest entry of `store`.
+    pub(super) fn store(&self, store: StoreId) -> Option<Arc<StoreEntry>> {
+        self.stores.get(&store).cloned()
+    }
+
+    /// The entries of `domain`, for whichever store, oldest first.
+    pub(super) fn domain(&self, domain: DomainId) -> &[DomainEntry] {
+        self.domains.get(&domain).map_or(&[], Vec::as_slice)
+    }
+
+    fn take_in(&mut self, entry: KeyEntry) {
+        match &entry {
+            KeyEntry::Vault(_) | KeyEntry::Catalog(_) => {}
+            KeyEntry::Store(entry) => {
+                self.stores.insert(entry.store, Arc::new(entry.clone()));
+            }
+            KeyEntry::Domain(entry) => {
+                self.domains.entry(entry.domain).or_default().push(entry.clone());
+            }
+        }
+        self.entries.push(entry);
+    }
+
+    fn over(path: &Path, copy: &Path, vault: VaultId, entries: Vec<KeyEntry>) -> Result<Self> {
+        let open = |path: &Path| OpenOptions::new().append(true).open(path);
+        let files = [
+            open(path).map_err(error::io("key log"))?,
+            open(copy).map_err(error::io("copy of the key log"))?,
+        ];
+        let (stores, domains) = (HashMap::new(), HashMap::new());
+        let mut log = Self { vault, entries: Vec::new(), stores, domains, files, failed: false };
+        entries.into_iter().for_each(|entry| log.take_in(entry));
+        Ok(log)
+    }
+}
+
+fn find(path: &Path, name: &'static str) -> Result<Option<Found>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(cause) => return Err(error::io(name)(cause)),
+    };
+    match parse(&bytes) {
+        Ok(parsed) => Ok(Some(Found { bytes, parsed })),
+        // A header that was never finished, or damage: the other copy decides.
+        Err(cause) => {
+            tracing::warn!(name, %cause, "a key log can't be read");
+            Ok(None)
+        }
+    }
+}
+
+/// The longer of the sound logs; the shorter must be its beginning.
+fn choose(first: Option<Found>, second: Option<Found>) -> Result<Found> {
+    let (longer, shorter) = match (first, second) {
+        (None, None) => return Err(Error::new(ErrorKind::NotFound, "key log")),
+        (Some(only), None) | (None, Some(only)) => (only, None),
+        (Some(first), Some(second)) => {
+            if first.parsed.sound_bytes >= second.parsed.sound_bytes {
+                (first, Some(second))
+            } else {
+                (second, Some(first))
+            }
+        }
+    };
+    if let Some(shorter) = &shorter
+        && !longer.bytes.starts_with(&shorter.bytes[..shorter.parsed.sound_bytes])
+    {
+        return Err(Error::corrupt("the key log and its copy disagree"));
+    }
+    // Damage in the longer one hides what came behind it, unless the other was whole up to its own
+    // end.
+    let other_is_whole = shorter.is_some_and(|shorter| {
+        shorter.parsed.ending != Ending::Damaged
+            && shorter.parsed.sound_bytes == longer.parsed.sound_bytes
+    });
+    if longer.parsed.ending == Ending::Damaged && !other_is_whole {
+        let at = longer.parsed.sound_bytes;
+        return Err(Error::corrupt(format!("the key log is damaged at byte {at}")));
+    }
+    Ok(longer)
+}
+
+/// Replaces `path` by a file of these bytes, whole or not at all.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let fresh = PathBuf::from(format!("{}.new", path.display()));
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)?;
+    sync_parent(path)
+}

@@ -1,0 +1,135 @@
+//! Who wraps keys.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use readvault_ambient::Entropy;
+
+use super::{Context, keyring};
+use crate::{
+    Error, ErrorKind, Result,
+    seal::{DataKey, Reader, RecordError, RootKey, SecretKey, put_lp},
+};
+
+const KEY_ID_BYTES_MAX: usize = 2048;
+const WRAPPED_BYTES_MAX: usize = 16 << 10;
+
+/// What kind of provider wrapped a key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum WrapKind {
+    /// A keyring.
+    Keyring = 1,
+    /// AWS KMS.
+    Kms = 2,
+}
+
+/// A wrapped key. Plain data that opens nothing without its provider.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct WrappedKey {
+    /// What kind of provider wrapped it.
+    pub kind: WrapKind,
+    /// Name of the master key, at most 2 KiB.
+    pub key_id: String,
+    /// The wrapped bytes, at most 16 KiB.
+    pub bytes: Vec<u8>,
+}
+
+impl WrappedKey {
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        out.push(self.kind as u8);
+        put_lp(out, self.key_id.as_bytes());
+        put_lp(out, &self.bytes);
+    }
+
+    pub(super) fn decode(fields: &mut Reader<'_>) -> Result<Self, RecordError> {
+        let kind = match fields.u8()? {
+            1 => WrapKind::Keyring,
+            2 => WrapKind::Kms,
+            _ => return Err(RecordError::Unsupported),
+        };
+        let key_id = fields.text(KEY_ID_BYTES_MAX)?;
+        Ok(Self { kind, key_id, bytes: fields.lp(WRAPPED_BYTES_MAX)?.to_vec() })
+    }
+}
+
+/// Makes and unwraps data keys. Never gives a key in a context other than the one it was made in.
+#[async_trait]
+pub trait KeyProvider: Send + Sync + fmt::Debug {
+    /// Makes a new data key and wraps it. Stores nothing.
+    ///
+    /// # Errors
+    /// `KeyUnavailable` when the master key is disabled or unknown; `Unavailable`.
+    async fn generate(&self, context: &Context) -> Result<(DataKey, WrappedKey)>;
+
+    /// Unwraps a key.
+    ///
+    /// # Errors
+    /// `KeyUnavailable` when the master key is disabled or unknown; `Corrupt` when the wrapped
+    /// bytes were changed or made in another context; `Unavailable`.
+    async fn unwrap(&self, wrapped: &WrappedKey, context: &Context) -> Result<DataKey>;
+}
+
+/// A keyring of one root key that lives in memory, and that tests can disable.
+#[derive(Debug)]
+pub struct MemoryKeyProvider {
+    root: RootKey,
+    entropy: std::sync::Arc<dyn Entropy>,
+    disabled: std::sync::atomic::AtomicBool,
+    calls: std::sync::atomic::AtomicU64,
+}
+
+impl MemoryKeyProvider {
+    /// A provider with a new root key.
+    #[must_use]
+    pub fn new(entropy: std::sync::Arc<dyn Entropy>) -> Self {
+        let root = RootKey::draw(&*entropy);
+        Self { root, entropy, disabled: false.into(), calls: 0.into() }
+    }
+
+    /// Disables or enables the master key.
+    pub fn set_available(&self, available: Available) {
+        self.disabled.store(available == Available::No, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    /// How many calls were made.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.calls.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        if self.disabled.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::KeyUnavailable, "the master key is disabled"));
+        }
+        Ok(())
+    }
+}
+
+/// Whether the master key of a [`MemoryKeyProvider`] can be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Available {
+    /// It can.
+    Yes,
+    /// It is disabled.
+    No,
+}
+
+#[async_trait]
+impl KeyProvider for MemoryKeyProvider {
+    async fn generate(&self, context: &Context) -> Result<(DataKey, WrappedKey)> {
+        self.check()?;
+        let key = DataKey::draw(&*self.entropy);
+        let bytes = keyring::wrap(&self.root, &key, context, &*self.entropy);
+        Ok((key, WrappedKey { kind: WrapKind::Keyring, key_id: "memory/v1".into(), bytes }))
+    }
+
+    async fn unwrap(&self, wrapped: &WrappedKey, context: &Context) -> Result<DataKey> {
+        self.check()?;
+        if (wrapped.kind, &*wrapped.key_id) != (WrapKind::Keyring, "memory/v1") {
+            return Err(Error::new(ErrorKind::KeyUnavailable, "unknown master key"));
+        }
+        Ok(keyring::unwrap(&self.root, &wrapped.bytes, context)?)
+    }
+}

@@ -1,0 +1,20 @@
+//! Packs: what a batch is, the sealed index that ends it, and how a pack is read from its bytes
+//! alone.
+//!
+//! A pack is a header, then batches: records, then an index sealed under VK. A closed pack ends
+//! with a footer that repeats its indexes. Pure codecs over slices; `chunk_store` writes and reads
+//! the files. Bytes: `docs/format.md` §5.
+
+mod batch;
+mod frame;
+mod index;
+mod read;
+
+pub use batch::{Batch, SealedRecord};
+pub(crate) use frame::footer_bytes;
+pub use frame::{PACK_HEADER_BYTES, PACK_MAGIC, PackHeader, footer};
+pub(crate) use index::chain_hash;
+pub use index::{
+    BatchIndex, INDEX_BYTES_MAX, INDEX_MAGIC, IndexEntry, IndexPlace, RecordName, Tombstone,
+};
+pub use read::{PackContents, PackEnd, ReadBatch, read_pack, read_pack_of};

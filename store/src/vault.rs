@@ -1,0 +1,231 @@
+//! The vault: stages files, makes them visible by one commit, opens them for reading.
+//!
+//! Joins the rooms below (`chunk`, `manifest`, `pack`, `chunk_store`, `keys`, `catalog`). Nothing staged is
+//! visible before [`Vault::commit`], and a commit can be built from durable receipts only (INV-3).
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use futures::Stream;
+use readvault_ambient::{Clock, Entropy};
+
+use crate::{
+    Error, ErrorKind, Result,
+    catalog::{Catalog, RowKey, Table},
+    chunk::ChunkId,
+    chunk_store::ChunkStore,
+    ids::{DomainId, ManifestId, WriterId},
+    keys::VaultKeys,
+    pack::Batch,
+};
+
+mod assemble;
+mod commit;
+mod model;
+mod open_file;
+mod reader;
+mod recover;
+mod stage;
+
+pub use commit::{Committed, Removal, VaultCommit};
+pub use recover::unsettled;
+pub use model::{
+    DomainChoice, FileRef, FileRole, FileSpec, INLINE_BYTES_MAX, Item, ItemKind, METADATA_BYTES_MAX,
+    SlotChoice, Store,
+};
+pub use reader::FileReader;
+pub use stage::{BodyError, StageError, Staged};
+
+/// Rows of chunks: domain ‖ CID → where the record lies.
+pub const CHUNKS: Table = Table("chunks");
+
+/// Rows of manifests: manifest id → where the record lies.
+pub const MANIFESTS: Table = Table("manifests");
+
+/// One row a start: writer id → nothing; its commit shows how far the catalog got.
+pub const WRITERS: Table = Table("writers");
+
+/// Packs of earlier starts that need no second look: pack id → nothing.
+pub const PACKS: Table = Table("packs");
+
+/// The tables of the vault, for the backend to open beside those of the server.
+pub const TABLES: &[Table] = &[CHUNKS, MANIFESTS, WRITERS, PACKS];
+
+/// Chunks of all uploads together that may be in memory between the socket and the disk.
+pub const UPLOAD_CHUNKS_MAX: usize = 96;
+
+/// The GC epoch of new and reused chunk rows. It never moves until garbage collection exists.
+const GC_EPOCH: u32 = 1;
+
+/// What a vault is made of.
+#[derive(Debug)]
+pub struct VaultParams {
+    /// The catalog, with [`TABLES`] open.
+    pub catalog: Arc<dyn Catalog>,
+    /// Where records go.
+    pub chunks: Arc<dyn ChunkStore>,
+    /// The keys.
+    pub keys: Arc<VaultKeys>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Time, for the freshness of keys.
+    pub clock: Arc<dyn Clock>,
+    /// This start of this process.
+    pub writer: WriterId,
+}
+
+/// The vault of one data directory. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Vault {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    catalog: Arc<dyn Catalog>,
+    chunks: Arc<dyn ChunkStore>,
+    keys: Arc<VaultKeys>,
+    entropy: Arc<dyn Entropy>,
+    writer: WriterId,
+    room: Arc<tokio::sync::Semaphore>,
+    manifests: open_file::ManifestCache,
+}
+
+impl Vault {
+    /// The vault over `params`. `packs` are the packs of earlier starts that [`unsettled`] names: what they
+    /// hold and the catalog does not know is voided, and they are settled then.
+    ///
+    /// # Errors
+    /// `Corrupt` when the catalog is older than what it acknowledged; `Unavailable`.
+    pub async fn start(params: VaultParams, packs: &[crate::pack::PackContents]) -> Result<Self> {
+        let inner = Inner {
+            catalog: params.catalog,
+            chunks: params.chunks,
+            keys: params.keys,
+            entropy: params.entropy,
+            writer: params.writer,
+            room: Arc::new(tokio::sync::Semaphore::new(UPLOAD_CHUNKS_MAX)),
+            manifests: open_file::ManifestCache::new(params.clock),
+        };
+        let vault = Self { inner: Arc::new(inner) };
+        recover::recover(&vault.inner, packs).await?;
+        Ok(vault)
+    }
+
+    /// The catalog, for rows of the server's own tables.
+    #[must_use]
+    pub fn catalog(&self) -> &Arc<dyn Catalog> {
+        &self.inner.catalog
+    }
+
+    /// Makes the keys of a new store. Durable when it returns; invisible until a row names the store.
+    ///
+    /// # Errors
+    /// `KeyUnavailable` when the master key can't be used; `NoSpace`; `Unavailable`.
+    pub async fn create_store(&self, account: &str, domain: DomainChoice) -> Result<Store> {
+        self.inner.keys.create_store(account, domain).await
+    }
+
+    /// Makes a new item of `store` with a key of its own. Costs no fsync.
+    ///
+    /// # Errors
+    /// `KeyUnavailable` when the store's key can't be used.
+    pub async fn new_item(&self, store: &Store, kind: ItemKind, slot: SlotChoice) -> Result<Item> {
+        self.inner.keys.new_item(store, kind, slot).await
+    }
+
+    /// Cuts, deduplicates, seals and stores `body`, then its manifest. Durable and invisible when it
+    /// returns. An error of the body is returned as it came and stages nothing; so does dropping the
+    /// future. Holds at most [`UPLOAD_CHUNKS_MAX`] chunks of all uploads in memory, whatever their length.
+    ///
+    /// # Errors
+    /// Those of the body; `KeyUnavailable`; `NoSpace`; `Unavailable`.
+    pub async fn stage<S>(&self, spec: FileSpec, body: S) -> Result<Staged, StageError>
+    where
+        S: Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
+    {
+        stage::stage(&self.inner, spec, body).await
+    }
+
+    /// Stages one file made of `parts` in order, without rewriting a chunk.
+    ///
+    /// # Errors
+    /// `InvalidInput` when a part is of another domain; as [`Vault::stage`] otherwise.
+    pub async fn assemble(&self, spec: FileSpec, parts: &[FileRef]) -> Result<Staged> {
+        assemble::assemble(&self.inner, spec, parts).await
+    }
+
+    /// Stages a file with the bytes of `source`, moving none, when both are of one domain; none when the
+    /// domains differ and the bytes must be staged anew.
+    ///
+    /// # Errors
+    /// `NotFound` when the source was deleted; as [`Vault::stage`] otherwise.
+    pub async fn adopt(&self, spec: FileSpec, source: &FileRef) -> Result<Option<Staged>> {
+        assemble::adopt(&self.inner, spec, source).await
+    }
+
+    /// Makes the rows and files of `commit` visible, as a whole or not at all.
+    ///
+    /// The rows of the files are added here; those that refer to them are the caller's. Durable when it
+    /// returns. A refused commit voids its files before it is answered. Dropping the future leaves open
+    /// whether it applied.
+    ///
+    /// # Errors
+    /// `Unavailable` when the outcome is not known; `NoSpace`; `LimitExceeded`.
+    pub async fn commit(&self, commit: VaultCommit) -> Result<Committed> {
+        commit::commit(&self.inner, commit).await
+    }
+
+    /// Opens a committed file for reading.
+    ///
+    /// # Errors
+    /// `NotFound` when it was deleted; `KeyUnavailable`; `Corrupt`.
+    pub async fn open_file(&self, file: &FileRef) -> Result<FileReader> {
+        let open = self.inner.open_file(file).await?;
+        Ok(FileReader::new(self.inner.clone(), open))
+    }
+
+    /// Wipes keys that may no longer be used: call it every few seconds.
+    pub fn expire_keys(&self) {
+        self.inner.keys.expire();
+    }
+
+    /// The bytes of a whole small file: [`Vault::open_file`] and one read.
+    ///
+    /// # Errors
+    /// As [`Vault::open_file`]; `LimitExceeded` above 64 MiB.
+    pub async fn read_file(&self, file: &FileRef) -> Result<Bytes> {
+        if file.length > 64 << 20 {
+            return Err(Error::new(ErrorKind::LimitExceeded, "length of a file read at once"));
+        }
+        let range: Range<u64> = 0..file.length;
+        self.open_file(file).await?.read(range).await
+    }
+}
+
+impl Inner {
+    /// Appends voids for manifests that will never be visible.
+    async fn void(&self, manifests: Vec<ManifestId>) -> Result<()> {
+        if manifests.is_empty() {
+            return Ok(());
+        }
+        let _durable = self.chunks.append(Batch { voids: manifests, ..Batch::default() }).await?;
+        Ok(())
+    }
+}
+
+/// The row of a chunk.
+fn chunk_row(domain: DomainId, id: ChunkId) -> RowKey {
+    let mut key = Vec::with_capacity(48);
+    key.extend_from_slice(&domain.0);
+    key.extend_from_slice(&id.0);
+    RowKey::new(CHUNKS, key)
+}
+
+/// The row of a manifest.
+fn manifest_row(id: ManifestId) -> RowKey {
+    RowKey::new(MANIFESTS, id.0)
+}
+
+#[cfg(test)]
+mod tests;

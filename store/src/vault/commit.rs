@@ -1,0 +1,118 @@
+//! The one way by which anything becomes visible or ends.
+
+use super::{FileRef, Inner, Staged, manifest_row};
+use crate::{
+    Error, ErrorKind, Result,
+    catalog::{Commit, Outcome, RowKey},
+    ids::ItemId,
+    pack::{Batch, Tombstone},
+};
+
+/// An item that ends with a commit: its tombstone is made durable before the commit, its manifests are
+/// dropped by it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Removal {
+    /// The item.
+    pub item: ItemId,
+    /// Its files, as the row that is removed or replaced names them; all of one store, never none.
+    pub files: Vec<FileRef>,
+}
+
+/// What becomes visible, and what ends, by one commit.
+#[derive(Debug, Default)]
+pub struct VaultCommit {
+    /// The caller's checks and rows; they must name every file and no longer name what is removed.
+    pub commit: Commit,
+    /// Files that become visible.
+    pub files: Vec<Staged>,
+    /// Items that end.
+    pub removes: Vec<Removal>,
+}
+
+impl From<Commit> for VaultCommit {
+    fn from(commit: Commit) -> Self {
+        Self { commit, ..Self::default() }
+    }
+}
+
+/// What became of a vault commit that did not fail.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Committed {
+    /// It applied, and all its files are visible.
+    Applied {
+        /// Version that its rows now bear.
+        version: u64,
+    },
+    /// A check failed; its files are void and nothing changed.
+    Conflict(RowKey),
+}
+
+pub(super) async fn commit(inner: &Inner, commit: VaultCommit) -> Result<Committed> {
+    let VaultCommit { mut commit, files, removes } = commit;
+    for staged in &files {
+        commit.put(manifest_row(staged.file().manifest), staged.row().encode());
+    }
+    for file in removes.iter().flat_map(|removal| &removal.files) {
+        commit.delete(manifest_row(file.manifest));
+    }
+    bury(inner, &removes).await?;
+    match inner.catalog.commit(commit).await {
+        Ok(Outcome::Applied { version }) => {
+            inner.chunks.acknowledge(version);
+            for file in removes.iter().flat_map(|removal| &removal.files) {
+                inner.manifests.forget(file.manifest);
+            }
+            Ok(Committed::Applied { version })
+        }
+        Ok(Outcome::Conflict(row)) => {
+            void(inner, &files).await?;
+            Ok(Committed::Conflict(row))
+        }
+        Ok(Outcome::Unknown) => settle(inner, &files).await,
+        Err(cause) => {
+            // A refusal before anything was written; the next start voids what this can't.
+            let _ = void(inner, &files).await;
+            Err(cause)
+        }
+    }
+}
+
+/// Makes the tombstones of `removes` durable. One that is not followed by its commit is harmless: a
+/// rebuild with a catalog trusts the catalog, one without recovers items as they were created.
+async fn bury(inner: &Inner, removes: &[Removal]) -> Result<()> {
+    let tombstones = removes.iter().filter_map(|removal| {
+        Some(Tombstone { store: removal.files.first()?.store, item: removal.item })
+    });
+    let tombstones: Vec<_> = tombstones.collect();
+    if tombstones.is_empty() {
+        return Ok(());
+    }
+    let batch = Batch { tombstones, ..Batch::default() };
+    let _durable = inner.chunks.append(batch).await?;
+    Ok(())
+}
+
+async fn void(inner: &Inner, files: &[Staged]) -> Result<()> {
+    inner.void(files.iter().map(|staged| staged.file().manifest).collect()).await
+}
+
+/// Finds out what became of a commit whose outcome the backend does not know. The commit of this writer's
+/// own row comes after it, so what is not there then will never be.
+async fn settle(inner: &Inner, files: &[Staged]) -> Result<Committed> {
+    let unknown = || Error::new(ErrorKind::Unavailable, "the outcome of a commit is not known");
+    let mut fence = Commit::new();
+    fence.put(RowKey::new(super::WRITERS, inner.writer.0), bytes::Bytes::new());
+    let Ok(Outcome::Applied { .. }) = inner.catalog.commit(fence).await else {
+        return Err(unknown());
+    };
+    let Some(first) = files.first() else { return Err(unknown()) };
+    let row = manifest_row(first.file().manifest);
+    let found = inner.catalog.read(&[row]).await?.into_iter().next().flatten();
+    if let Some(row) = found {
+        inner.chunks.acknowledge(row.version);
+        return Ok(Committed::Applied { version: row.version });
+    }
+    void(inner, files).await?;
+    Err(unknown())
+}

@@ -1,0 +1,246 @@
+//! What every chunk store promises, and how the local one behaves when the disk fails.
+
+use std::{
+    io::{self, IoSlice},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
+    },
+};
+
+use crate::sample::Sample;
+use readvault_ambient::Entropy;
+use readvault_store::{
+    ErrorKind,
+    chunk_store::{
+        ChunkStore, Directory, Extent, LocalChunkStore, MemoryChunkStore, NullChunkStore, PackFile,
+        PackFiles, StoreParams,
+    },
+    ids::{PackId, WriterId},
+    pack::{Batch, PackEnd, RecordName, SealedRecord, read_pack},
+};
+
+fn params(sample: &Sample) -> StoreParams {
+    let entropy: Arc<dyn Entropy> = sample.entropy.clone();
+    let writer = WriterId::draw(&*entropy);
+    StoreParams { vault_key: sample.vault_key.clone(), writer, entropy }
+}
+
+fn batch(sample: &Sample, lengths: &[usize]) -> Batch {
+    let records = lengths.iter().map(|length| {
+        let sealed = sample.chunk(&Sample::body(*length)).1;
+        SealedRecord::from(&sealed)
+    });
+    Batch { records: records.collect(), ..Batch::default() }
+}
+
+/// The promise of every store that keeps what it is given.
+async fn keeps(store: &dyn ChunkStore, sample: &Sample) {
+    let mut kept = Vec::new();
+    for lengths in [&[1][..], &[], &[5000, 70_000, 262_144], &[9; 40]] {
+        let batch = batch(sample, lengths);
+        let receipt = store.append(batch.clone()).await.unwrap();
+        assert_eq!(receipt.extents().len(), batch.records.len());
+        kept.extend(receipt.extents().iter().copied().zip(batch.records));
+    }
+    for (extent, record) in &kept {
+        assert_eq!(store.read(*extent).await.unwrap(), record.bytes());
+        let part = Extent { offset: extent.offset + 7, length: 11, ..*extent };
+        assert_eq!(store.read(part).await.unwrap(), record.bytes().slice(7..18));
+    }
+    let (last, _) = kept.last().unwrap();
+    let beyond = Extent { length: 1 << 20, ..*last };
+    assert_eq!(store.read(beyond).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    let nowhere = Extent { pack: PackId([0; 16]), ..*last };
+    assert_eq!(store.read(nowhere).await.unwrap_err().kind(), ErrorKind::NotFound);
+    let many = Batch {
+        voids: vec![readvault_store::ids::ManifestId([1; 16]); 70_000],
+        ..Batch::default()
+    };
+    assert_eq!(store.append(many).await.unwrap_err().kind(), ErrorKind::LimitExceeded);
+}
+
+#[tokio::test]
+async fn memory_keeps_batches() {
+    let sample = Sample::new(30);
+    let store = MemoryChunkStore::new(params(&sample));
+    keeps(&store, &sample).await;
+    assert_eq!(read_pack(&store.pack_bytes(), &sample.vault_key).unwrap().batches.len(), 4);
+}
+
+#[tokio::test]
+async fn local_keeps_batches_over_restarts() {
+    let sample = Sample::new(31);
+    let directory = tempfile::tempdir().unwrap();
+    let packs = directory.path().join("packs");
+    let store = LocalChunkStore::open(&packs, params(&sample)).unwrap();
+    keeps(&store, &sample).await;
+    let last = store.append(batch(&sample, &[77])).await.unwrap().extents()[0];
+    store.close().await.unwrap();
+    let refused = store.append(Batch::default()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable);
+
+    let again = LocalChunkStore::open(&packs, params(&sample)).unwrap();
+    assert_eq!(again.read(last).await.unwrap().len(), last.length as usize);
+    assert_eq!(again.packs().unwrap(), [last.pack]);
+    let contents = again.contents(last.pack).await.unwrap();
+    assert_eq!((contents.end, contents.batches.len()), (PackEnd::Closed, 5));
+    let other = again.append(batch(&sample, &[5])).await.unwrap().extents()[0];
+    assert_ne!(other.pack, last.pack, "a start writes packs of its own");
+}
+
+#[tokio::test]
+async fn null_keeps_nothing() {
+    let sample = Sample::new(32);
+    let store = NullChunkStore::new(params(&sample));
+    let extent = store.append(batch(&sample, &[5000])).await.unwrap().extents()[0];
+    assert_eq!(store.read(extent).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+/// Files that count syncs, hold them back for a while, and fail the chosen write or sync.
+#[derive(Debug)]
+struct Faulty {
+    under: Directory,
+    faults: Arc<Faults>,
+}
+
+#[derive(Debug, Default)]
+struct Faults {
+    /// Calls of write or sync until one fails; never, below zero.
+    until_failure: AtomicI64,
+    syncs: AtomicU64,
+    sync_ms: AtomicU64,
+}
+
+impl Faults {
+    fn step(&self) -> io::Result<()> {
+        match self.until_failure.fetch_sub(1, SeqCst) {
+            1 => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct FaultyFile(Box<dyn PackFile>, Arc<Faults>);
+
+impl PackFiles for Faulty {
+    fn create(&self, pack: PackId) -> io::Result<Box<dyn PackFile>> {
+        self.faults.step()?;
+        Ok(Box::new(FaultyFile(self.under.create(pack)?, self.faults.clone())))
+    }
+
+    fn open(&self, pack: PackId) -> io::Result<Box<dyn PackFile>> {
+        self.under.open(pack)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.faults.step()?;
+        self.under.sync_directory()
+    }
+
+    fn list(&self) -> io::Result<Vec<PackId>> {
+        self.under.list()
+    }
+}
+
+impl PackFile for FaultyFile {
+    fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.1.step()?;
+        // Short writes are the rule, not the exception.
+        let first = pieces.iter().find(|piece| !piece.is_empty()).unwrap();
+        let some = first.len().min(40_000);
+        self.0.write_vectored(&[IoSlice::new(&first[..some])])
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.1.step()?;
+        self.1.syncs.fetch_add(1, SeqCst);
+        std::thread::sleep(std::time::Duration::from_millis(self.1.sync_ms.load(SeqCst)));
+        self.0.sync_data()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(buffer, offset)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        self.0.length()
+    }
+}
+
+fn faulty(sample: &Sample) -> (tempfile::TempDir, Arc<LocalChunkStore>, Arc<Faults>) {
+    let directory = tempfile::tempdir().unwrap();
+    let faults = Arc::new(Faults::default());
+    let under = Directory::open(directory.path()).unwrap();
+    let files = Faulty { under, faults: faults.clone() };
+    let store = LocalChunkStore::with_files(Arc::new(files), params(sample)).unwrap();
+    (directory, Arc::new(store), faults)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_that_wait_share_a_sync() {
+    let sample = Sample::new(33);
+    let (_directory, store, faults) = faulty(&sample);
+    faults.sync_ms.store(20, SeqCst);
+    let waiting = (0..64).map(|i| {
+        let (store, batch) = (store.clone(), batch(&sample, &[100 + i]));
+        tokio::spawn(async move { store.append(batch).await.unwrap().extents()[0] })
+    });
+    let waiting: Vec<_> = waiting.collect();
+    let mut extents = Vec::new();
+    for waiting in waiting {
+        extents.push(waiting.await.unwrap());
+    }
+    let syncs = faults.syncs.load(SeqCst);
+    assert!(syncs <= 8, "{syncs} syncs for 64 batches");
+    extents.sort_by_key(|extent| extent.offset);
+    extents.dedup();
+    assert_eq!(extents.len(), 64);
+}
+
+/// Fails each write and sync in turn: what was acknowledged stays readable, what failed is voided,
+/// and no pack is appended to after a failure.
+#[tokio::test]
+async fn any_failed_step_poisons_the_pack_and_voids_what_failed() {
+    for failing in 1..=12 {
+        let sample = Sample::new(34);
+        let (_directory, store, faults) = faulty(&sample);
+        let mut kept = Vec::new();
+        let mut failed = Vec::new();
+        faults.until_failure.store(failing, SeqCst);
+        for i in 0..6 {
+            let manifest = sample.inline(&Sample::body(100 + i));
+            let record = SealedRecord::from(&manifest);
+            let batch = Batch { records: vec![record.clone()], ..Batch::default() };
+            match store.append(batch).await {
+                Ok(receipt) => kept.push((receipt.extents()[0], record)),
+                Err(cause) => {
+                    assert_eq!(cause.kind(), ErrorKind::NoSpace, "step {failing}");
+                    failed.push(manifest.id());
+                }
+            }
+        }
+        assert_eq!(failed.len(), 1, "step {failing}");
+        for (extent, record) in &kept {
+            assert_eq!(store.read(*extent).await.unwrap(), record.bytes(), "step {failing}");
+        }
+        let mut live = std::collections::HashSet::new();
+        let mut voids = Vec::new();
+        let mut hashes = std::collections::HashMap::new();
+        for pack in store.packs().unwrap() {
+            let Ok(contents) = store.contents(pack).await else { continue };
+            for batch in contents.batches {
+                hashes.insert(batch.hash, batch.index.previous);
+                voids.extend(batch.index.voids);
+                live.extend(batch.index.records.iter().filter_map(|record| match record.name {
+                    RecordName::Manifest(id) => Some(id),
+                    RecordName::Chunk(..) => None,
+                }));
+            }
+        }
+        assert_eq!(voids, failed, "step {failing}");
+        live.retain(|manifest| !voids.contains(manifest));
+        assert_eq!(live.len(), kept.len(), "step {failing}");
+    }
+}

@@ -1,0 +1,13 @@
+//! Bytes at rest: their format held by vectors and a second cipher, their promises by hostile
+//! input, and the stores that keep them.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod chunk_store;
+mod directory;
+mod hostile;
+mod keys;
+mod sample;
+mod second_aead;
+mod throughput;
+mod vectors;

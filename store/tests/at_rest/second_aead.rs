@@ -1,0 +1,88 @@
+//! A second AES-GCM implementation opens every record type.
+
+use crate::sample::Sample;
+use aes_gcm::{
+    Aes256Gcm, KeyInit,
+    aead::{Aead, Payload},
+};
+use readvault_store::{
+    keys::ItemContext,
+    seal::{DataKey, SecretKey, expand, sha256},
+};
+
+const FRAME: usize = 65_536 + 16;
+
+fn open(key: &DataKey, nonce: [u8; 12], aad: &[u8], text: &[u8]) -> Vec<u8> {
+    let cipher = Aes256Gcm::new(key.expose().into());
+    cipher.decrypt(&nonce.into(), Payload { msg: text, aad }).unwrap()
+}
+
+fn open_salted(key: &impl SecretKey, label: &str, aad: &[u8], sealed: &[u8]) -> Vec<u8> {
+    let key: DataKey = expand(key, label, &[&sealed[..16]]);
+    open(&key, [0; 12], aad, &sealed[16..])
+}
+
+fn open_frames(key: &DataKey, prefix: &[u8], aad: &[u8; 32], sealed: &[u8]) -> Vec<u8> {
+    let count = sealed.len().div_ceil(FRAME);
+    let frames = sealed.chunks(FRAME).enumerate().flat_map(|(index, frame)| {
+        let mut nonce = [0; 12];
+        nonce[..7].copy_from_slice(prefix);
+        nonce[7..11].copy_from_slice(&(index as u32).to_be_bytes());
+        nonce[11] = u8::from(index + 1 == count);
+        open(key, nonce, aad, frame)
+    });
+    frames.collect()
+}
+
+#[test]
+fn opens_chunks() {
+    let sample = Sample::new(20);
+    for length in [1, 5000, 70_000, 262_144] {
+        let body = Sample::body(length);
+        let (entry, sealed) = sample.chunk(&body);
+        let key: DataKey = expand(&entry.key, "chunk-enc", &[]);
+        let (header, rest) = sealed.record().split_at(86);
+        let prefix = &header[75..82];
+        let payload = open_frames(&key, prefix, &sha256(&[header]), &rest[..rest.len() - 4]);
+        assert_eq!(payload[..length], body[..]);
+    }
+}
+
+#[test]
+fn opens_manifests() {
+    let sample = Sample::new(21);
+    let (manifest, _) = sample.manifest(&[Sample::body(70_000)]);
+    let record = manifest.record();
+    let (header, rest) = record.split_at(72);
+    let bound_to = sha256(&[header]);
+    let (id, rest) = take_lp(rest);
+    let (key_block, rest) = take_lp(rest);
+    let id = open_salted(&*sample.vault_key, "id-block", &bound_to, id);
+    let key_block = open_salted(&*sample.vault_key, "key-block", &bound_to, key_block);
+    assert!(key_block.ends_with(&sample.wrapped_seed));
+    let root: DataKey = expand(&sample.item_key, "manifest", &[&header[5..21]]);
+    let key: DataKey = expand(&root, "manifest-enc", &[]);
+    let aad = sha256(&[header, &id]);
+    let body = open_frames(&key, &header[61..68], &aad, &rest[..rest.len() - 4]);
+    assert_eq!(u64::from_le_bytes(body[7..15].try_into().unwrap()), 70_000);
+}
+
+#[test]
+fn opens_batch_indexes_and_wrapped_seeds() {
+    let sample = Sample::new(22);
+    let (pack, extents) = sample.pack();
+    let end = extents[2].offset as usize + extents[2].length as usize;
+    let index = &pack[end..];
+    let length = u32::from_le_bytes(index[9..13].try_into().unwrap()) as usize;
+    let aad = [&pack[5..21], &index[5..9]].concat();
+    let plain = open_salted(&*sample.vault_key, "batch-index", &aad, &index[17..17 + length]);
+    assert_eq!(plain[..16], pack[21..37], "the index names the pack's writer");
+    let context: &ItemContext = &sample.context;
+    let seed = open_salted(&sample.store_key, "item-seed", &context.encode(), &sample.wrapped_seed);
+    assert_eq!(seed.len(), 32);
+}
+
+fn take_lp(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let (length, rest) = bytes.split_first_chunk().unwrap();
+    rest.split_at(u32::from_le_bytes(*length) as usize)
+}
