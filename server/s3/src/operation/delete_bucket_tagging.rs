@@ -1,0 +1,16 @@
+//! DeleteBucketTagging.
+
+use s3s::{
+    S3Request, S3Response,
+    dto::{DeleteBucketTaggingInput as Input, DeleteBucketTaggingOutput as Output},
+};
+
+use crate::{api::Api, fault::Result, refuse::other_owner};
+
+pub(crate) async fn run(api: &Api, request: S3Request<Input>) -> Result<S3Response<Output>> {
+    other_owner(request.input.expected_bucket_owner.as_deref(), &api.site.account)?;
+    let permit = api.permit(&request, "s3:PutBucketTagging", &request.input.bucket, None)?;
+    let input = request.input;
+    api.vault.buckets.set_tags(&permit, &input.bucket, Vec::new()).await?;
+    Ok(S3Response::with_status(Output::default(), http::StatusCode::NO_CONTENT))
+}

@@ -1,0 +1,150 @@
+//! Puts the service together.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures::{FutureExt as _, future::BoxFuture};
+use http::{HeaderValue, Request, header};
+use hyper::body::Incoming;
+use readvault_ops::{
+    authorize::Authorizer, bucket::Buckets, identity::Identity, multipart::Multiparts,
+    object::Objects,
+};
+use s3s::{
+    HttpError, HttpResponse,
+    config::{S3Config, StaticConfigProvider},
+    region::Region,
+    service::{S3Service, S3ServiceBuilder},
+    validation::NameValidation,
+};
+
+use crate::{access::Access, api::Api, auth::Auth, host::Hosts};
+
+/// Bytes of an XML body at most.
+const XML_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of one signed chunk of an aws-chunked body at most: it is held until it is verified.
+const SIGNED_CHUNK_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of the fields of a form at most.
+const FORM_BYTES_MAX: usize = 64 << 10;
+
+/// Seconds for which a presigned URL holds at most.
+const PRESIGNED_SECONDS_MAX: u32 = 7 * 24 * 3600;
+
+/// What the service is made of.
+#[derive(Clone, Debug)]
+pub struct S3Parts {
+    /// The operations that it translates to.
+    pub vault: S3Vault,
+    /// Who may sign.
+    pub identity: Identity,
+    /// Who may do what.
+    pub authorizer: Authorizer,
+    /// Host names below which a label names a bucket; any other host means path style.
+    pub hosts: Vec<String>,
+}
+
+/// The operations on buckets and what they hold.
+#[derive(Clone, Debug)]
+pub struct S3Vault {
+    /// Buckets.
+    pub buckets: Buckets,
+    /// Objects.
+    pub objects: Objects,
+    /// Multipart uploads.
+    pub multiparts: Multiparts,
+}
+
+/// The S3 service: a hyper and a tower service over any body of `Bytes`.
+///
+/// Takes requests signed with SigV4 for the service `s3` and the site's region, in headers or
+/// presigned; refuses everything unsigned. Fills an `Arc<RequestRecord>` that it finds in a
+/// request's extensions. An error of the service means that the connection must be closed, as a
+/// stored byte was damaged.
+#[must_use]
+pub fn service(parts: S3Parts) -> S3 {
+    let S3Parts { vault, identity, authorizer, hosts } = parts;
+    let mut config = S3Config::default();
+    config.xml_max_body_size = XML_BYTES_MAX;
+    config.aws_chunked_stream_max_chunk_size = SIGNED_CHUNK_BYTES_MAX;
+    config.form_max_field_size = FORM_BYTES_MAX;
+    config.form_max_fields_size = FORM_BYTES_MAX;
+    config.presigned_url_max_expires_secs = PRESIGNED_SECONDS_MAX;
+    config.expected_region = Region::new(identity.site().region.as_str().into()).ok();
+    config.sig_v4_allowed_services = vec!["s3".into()];
+    config.allow_post_signature = false;
+    let mut builder =
+        S3ServiceBuilder::new(Api { vault, authorizer, site: Arc::new(identity.site().clone()) });
+    builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
+    builder.set_auth(Auth(identity.clone()));
+    builder.set_access(Access { identity });
+    builder.set_host(Hosts(hosts));
+    builder.set_validation(AnyName);
+    S3(builder.build())
+}
+
+/// The S3 service, as [`service`] makes it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct S3(S3Service);
+
+/// An answer to come.
+type Answer = BoxFuture<'static, Result<HttpResponse, HttpError>>;
+
+/// Makes an answer end its connection when the client may still send a body, or not, as it likes: it asked
+/// first (`Expect: 100-continue`) and was refused. Else what it sends next could be taken for the body.
+fn settle(expects: bool, mut response: HttpResponse) -> HttpResponse {
+    if expects && !response.status().is_success() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+impl hyper::service::Service<Request<Incoming>> for S3 {
+    type Response = HttpResponse;
+    type Error = HttpError;
+    type Future = Answer;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let expects = request.headers().contains_key(header::EXPECT);
+        let answer = hyper::service::Service::call(&self.0, request);
+        if !expects {
+            return answer;
+        }
+        answer.map(move |answer| answer.map(|response| settle(expects, response))).boxed()
+    }
+}
+
+impl<B> tower::Service<Request<B>> for S3
+where
+    S3Service:
+        tower::Service<Request<B>, Response = HttpResponse, Error = HttpError, Future = Answer>,
+{
+    type Response = HttpResponse;
+    type Error = HttpError;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), HttpError>> {
+        tower::Service::poll_ready(&mut self.0, cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let expects = request.headers().contains_key(header::EXPECT);
+        let answer = tower::Service::call(&mut self.0, request);
+        if !expects {
+            return answer;
+        }
+        answer.map(move |answer| answer.map(|response| settle(expects, response))).boxed()
+    }
+}
+
+/// Lets every name through to the operations, which refuse what can't exist.
+struct AnyName;
+
+impl NameValidation for AnyName {
+    fn validate_bucket_name(&self, name: &str) -> bool {
+        !name.is_empty()
+    }
+}

@@ -1,0 +1,177 @@
+//! The composition root: the one place that names concrete types.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use readvault_ambient::System;
+use readvault_ops::{
+    authorize::Authorizer,
+    core::{Core, Site},
+    identity::Identity,
+    jobs::Jobs,
+};
+use tokio::net::TcpListener;
+
+use crate::{dev, front_door::FrontDoor, privileges, settings::Serve};
+
+mod apis;
+mod open;
+mod own;
+mod tls;
+mod work;
+
+/// Worker threads of the runtime: one a core, and no fewer than this.
+const THREADS_MIN: usize = 2;
+
+/// What every part of the server stands on.
+#[derive(Clone, Debug)]
+struct Ground {
+    core: Core,
+    identity: Identity,
+    authorizer: Authorizer,
+    jobs: Jobs,
+}
+
+/// What was opened before rights were given up.
+struct Doors {
+    listener: std::net::TcpListener,
+    tls: Option<tokio_rustls::TlsAcceptor>,
+    inspector: Option<open::InspectorProgram>,
+}
+
+/// Serves a vault until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the vault can't be opened, the port is taken, or the settings contradict each other; each says
+/// what to do.
+pub fn serve(mut settings: Serve) -> Result<()> {
+    // What needs the rights or the paths of the starter is opened before they are given up.
+    let doors = Doors {
+        listener: bind(&settings)?,
+        tls: tls::acceptor(&settings)?,
+        inspector: open::InspectorProgram::find(),
+    };
+    let source = open::key_source(&settings)?;
+    enter(&mut settings)?;
+    if settings.launched {
+        privileges::drop_to(settings.uid)?;
+    } else {
+        privileges::harden()?;
+    }
+    logging(&settings.log_format);
+    let cores = std::thread::available_parallelism().map_or(THREADS_MIN, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.max(THREADS_MIN))
+        .enable_all()
+        .build()
+        .context("threads can't be started")?;
+    runtime.block_on(run(settings, doors, source))
+}
+
+async fn run(settings: Serve, doors: Doors, source: open::Source) -> Result<()> {
+    let mut stop = Stop::listen()?;
+    let metrics = metrics_exporter_prometheus::PrometheusBuilder::new()
+        .install_recorder()
+        .context("metrics can't be recorded")?;
+    let root = dev::root_credentials(
+        (settings.root_access_key.clone(), settings.root_secret_key.clone()),
+        &settings.data,
+        &System,
+    )?;
+    let site = Site { account: settings.account.clone(), region: settings.region.clone() };
+    let open = open::vault(&settings.data, source).await?;
+    let identity = Identity::new(site.clone(), root.clone());
+    if settings.dev {
+        let env = dev::DevEnv {
+            root: &root,
+            listen: doors.listener.local_addr().context("the port has no address")?,
+            secure: doors.tls.is_some(),
+            region: &site.region,
+            account: &site.account,
+            run_role: &identity.run_role_arn(),
+        };
+        dev::write(&settings.data, &env)?;
+    }
+    let core = Core::new(open.vault.clone(), site, Arc::new(System), Arc::new(System));
+    let jobs = Jobs::new(core.clone());
+    let ground = Ground { core, identity, authorizer: Authorizer::default(), jobs };
+    let (apis, work) = apis::compose(&settings, ground, doors.inspector, metrics);
+    let work = tokio::spawn(work.run());
+    let door = FrontDoor {
+        handler: apis,
+        clock: Arc::new(System),
+        entropy: Arc::new(System),
+        tls: doors.tls,
+    };
+    let listener = TcpListener::from_std(doors.listener).context("the port can't be used")?;
+    say_ready(&settings, &listener);
+    door.serve(listener, stop.asked()).await;
+    work.abort();
+    let _ = work.await;
+    open.close().await
+}
+
+/// Listens before the vault is opened, so that a port that is taken is said at once.
+fn bind(settings: &Serve) -> Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(settings.listen)
+        .with_context(|| format!("{} can't be listened on", settings.listen))?;
+    listener.set_nonblocking(true).context("the port can't be used")?;
+    Ok(listener)
+}
+
+/// Goes into the data directory, so that no path above it need be readable later.
+fn enter(settings: &mut Serve) -> Result<()> {
+    std::fs::create_dir_all(&settings.data).context("the data directory can't be made")?;
+    for path in [&mut settings.agent, &mut settings.runtime].into_iter().flatten() {
+        *path = std::path::absolute(&*path).context("a path can't be made absolute")?;
+    }
+    std::env::set_current_dir(&settings.data).context("the data directory can't be entered")?;
+    settings.data = ".".into();
+    Ok(())
+}
+
+fn say_ready(settings: &Serve, listener: &TcpListener) {
+    if let Ok(address) = listener.local_addr() {
+        let scheme = if settings.tls_cert.is_some() { "https" } else { "http" };
+        eprintln!("readvaultd: ready on {scheme}://{address}");
+    }
+    if settings.dev {
+        eprintln!("readvaultd: a --dev vault; clients source dev.env in the data directory");
+    }
+    if settings.agent.is_none() {
+        eprintln!("readvaultd: runs are off: no agent (start as root, or name one with --agent)");
+    }
+}
+
+fn logging(format: &str) {
+    let default = "info,s3s=off,hyper=warn,h2=warn";
+    let filter = tracing_subscriber::EnvFilter::try_from_env("READVAULT_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let to = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second start in one process, as in tests, keeps the first one's subscriber.
+    let _ = if format == "json" { to.json().try_init() } else { to.with_ansi(false).try_init() };
+}
+
+/// The signals that end the server.
+struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let listen = |kind| signal(kind).context("signals can't be listened for");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

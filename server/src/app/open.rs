@@ -1,0 +1,174 @@
+//! Opens the vault of the data directory: keys, catalog, packs, and what an earlier start left.
+
+use std::{
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context, Result, bail};
+use readvault_ambient::System;
+use readvault_ops::tables;
+use readvault_store::{
+    catalog::{Table, row::RowSealer},
+    chunk_store::{LocalChunkStore, StoreParams},
+    ids::WriterId,
+    keys::{KeySource, Keyring, VaultKeys, VaultKeysParams},
+    seal::SecretKey,
+    vault::{self, Vault, VaultParams},
+};
+use readvault_store_rocks::RocksCatalog;
+
+use crate::{launcher, settings::Serve};
+
+/// The key file of a `--dev` vault; no other vault may hold one.
+const DEV_KEY: &str = "dev.key";
+
+/// The keyring file.
+const KEYRING: &str = "keyring";
+
+/// A key source that was read while paths could still be reached.
+pub(super) enum Source {
+    /// A passphrase or key that the operator gave.
+    Given(KeySource),
+    /// The key file of a `--dev` vault.
+    Dev,
+}
+
+/// What the settings say opens the keyring.
+///
+/// # Errors
+/// When no source is named and this is no `--dev` vault, or the named file can't be read.
+pub(super) fn key_source(settings: &Serve) -> Result<Source> {
+    let source = match (&settings.passphrase_file, &settings.key_file) {
+        (Some(path), _) => {
+            let text = std::fs::read_to_string(path).context("the passphrase can't be read")?;
+            let line = text.lines().next().unwrap_or_default();
+            Source::Given(KeySource::Passphrase(line.to_owned().into()))
+        }
+        (_, Some(path)) => {
+            let path = std::path::absolute(path).context("the key file can't be named")?;
+            Source::Given(KeySource::File(path))
+        }
+        _ if settings.dev => Source::Dev,
+        _ => bail!(
+            "no key source: name one with --passphrase-file or --key-file (a systemd credential is \
+             a file, too), or try things out with --dev"
+        ),
+    };
+    if !settings.dev && settings.data.join(DEV_KEY).exists() {
+        bail!("this is a --dev vault: its key lies beside its data, so it is served with --dev only");
+    }
+    Ok(source)
+}
+
+/// The inspector beside this program, opened before its directory may be out of reach.
+pub(super) struct InspectorProgram(std::fs::File);
+
+impl InspectorProgram {
+    /// Opens it; none when it is not there: read sets can't be validated then.
+    pub(super) fn find() -> Option<Self> {
+        let path = launcher::beside("readvault-inspect").ok()?;
+        std::fs::File::open(path).ok().map(Self)
+    }
+
+    /// A path that starts it, as long as this lives.
+    pub(super) fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+    }
+}
+
+/// An open vault, and what must be closed in order.
+pub(super) struct Open {
+    pub(super) vault: Vault,
+    chunks: Arc<LocalChunkStore>,
+}
+
+impl Open {
+    /// Closes the open pack; the catalog closes when its last user drops it.
+    pub(super) async fn close(self) -> Result<()> {
+        self.chunks.close().await.context("the open pack can't be closed")
+    }
+}
+
+/// Opens the vault in `data`, or makes a new one.
+pub(super) async fn vault(data: &Path, source: Source) -> Result<Open> {
+    let entropy = Arc::new(System);
+    let source = match source {
+        Source::Given(source) => source,
+        Source::Dev => KeySource::File(dev_key(data)?),
+    };
+    let keyring = keyring(&data.join(KEYRING), &source)?;
+    let keys = VaultKeys::open(VaultKeysParams {
+        directory: data.to_owned(),
+        provider: Arc::new(keyring),
+        clock: Arc::new(System),
+        entropy: entropy.clone(),
+    })
+    .await
+    .context("the keys of the vault can't be opened")?;
+    let tables: Vec<Table> = vault::TABLES.iter().chain(tables::ALL).copied().collect();
+    let sealer = RowSealer::new(SecretKey::from_bytes(keys.catalog_key().expose()));
+    let catalog = RocksCatalog::open(
+        &data.join("catalog"),
+        &tables,
+        Arc::new(sealer),
+        entropy.clone(),
+    )
+    .context("the catalog can't be opened")?;
+    let catalog = Arc::new(catalog);
+    let writer = WriterId::draw(&System);
+    let params =
+        StoreParams { vault_key: keys.vault_key().clone(), writer, entropy: entropy.clone() };
+    let chunks = LocalChunkStore::open(data.join("packs"), params)
+        .context("the packs can't be opened")?;
+    let chunks = Arc::new(chunks);
+    let mut packs = Vec::new();
+    for pack in vault::unsettled(&*catalog, chunks.packs()?).await? {
+        match chunks.contents(pack).await {
+            Ok(contents) => packs.push(contents),
+            // A start that ended before its first batch leaves a pack without even a header.
+            Err(cause) => tracing::warn!(%pack, %cause, "a pack can't be read"),
+        }
+    }
+    let params = VaultParams {
+        catalog,
+        chunks: chunks.clone(),
+        keys: Arc::new(keys),
+        entropy,
+        clock: Arc::new(System),
+        writer,
+    };
+    let vault = Vault::start(params, &packs).await.context("the vault can't be opened")?;
+    Ok(Open { vault, chunks })
+}
+
+fn keyring(path: &Path, source: &KeySource) -> Result<Keyring> {
+    let entropy = Arc::new(System);
+    if path.exists() {
+        return Keyring::open(path, source, entropy)
+            .context("the keyring can't be opened: wrong passphrase or key?");
+    }
+    Keyring::create(path, source, entropy).context("a keyring can't be made")
+}
+
+/// The key file of a `--dev` vault, made at its first start.
+fn dev_key(data: &Path) -> Result<PathBuf> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    let path = data.join(DEV_KEY);
+    if path.exists() {
+        return Ok(path);
+    }
+    if data.join(KEYRING).exists() {
+        bail!("this vault was not made with --dev: name its key source");
+    }
+    let key: [u8; 32] = readvault_ambient::random(&System);
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .context("the key of the --dev vault can't be written")?;
+    file.write_all(&key).and_then(|()| file.sync_all()).context("dev.key can't be written")?;
+    Ok(path)
+}

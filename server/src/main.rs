@@ -1,0 +1,41 @@
+//! `readvaultd`: serves a vault.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use readvault_server::{
+    admin, app, doctor, launcher,
+    settings::{Cli, Command, EngineCommand, ImageCommand, Serve},
+};
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(cause) => {
+            eprintln!("readvaultd: {cause:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(settings) => serve(*settings),
+        Command::Image { command } => match command {
+            ImageCommand::Import { layout, name, data } => admin::import_image(&data, layout, name),
+            ImageCommand::List { data } => admin::list_images(&data),
+        },
+        Command::Engine { command: EngineCommand::Add { language, layout, data } } => {
+            admin::add_engine(&data, &language, layout)
+        }
+        Command::Doctor { data } => doctor::report(data.as_deref()),
+    }
+}
+
+/// As root under `--dev`, this process stays keyless and starts agent and server beside each other.
+fn serve(settings: Serve) -> anyhow::Result<()> {
+    if settings.dev && !settings.launched && launcher::is_root() {
+        return launcher::run(&settings);
+    }
+    app::serve(settings)
+}

@@ -1,0 +1,199 @@
+//! What an operator sets: command line and environment, parsed once, here.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+/// A self-hosted genomic object store: S3, HealthOmics and GA4GH APIs over sealed read sets.
+#[derive(Debug, Parser)]
+#[command(
+    name = "readvaultd",
+    version,
+    after_help = "Examples:\n  readvaultd serve --dev --data ./vault --listen 127.0.0.1:9000\n  \
+                  readvaultd image import ./tools --name tools:1 --data ./vault"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `readvaultd` does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serves a vault until SIGTERM.
+    Serve(Box<Serve>),
+    /// Images that tasks may name.
+    Image {
+        /// What to do with images.
+        #[command(subcommand)]
+        command: ImageCommand,
+    },
+    /// Engines that run workflows.
+    Engine {
+        /// What to do with engines.
+        #[command(subcommand)]
+        command: EngineCommand,
+    },
+    /// Says what this machine lacks, and what to do about it.
+    Doctor {
+        /// The data directory to look at, too.
+        #[arg(long)]
+        data: Option<PathBuf>,
+    },
+}
+
+/// How a vault is served.
+#[derive(Clone, Debug, Args)]
+pub struct Serve {
+    /// The data directory; made when it does not exist.
+    #[arg(long, env = "READVAULT_DATA")]
+    pub data: PathBuf,
+    /// Address and port of all APIs.
+    #[arg(long, env = "READVAULT_LISTEN", default_value = "127.0.0.1:9000")]
+    pub listen: SocketAddr,
+    /// A vault to try things with: makes a key file beside the data and root credentials in
+    /// `DATA/dev.env`. Never for data that must stay secret.
+    #[arg(long)]
+    pub dev: bool,
+    /// Certificate chain in PEM; with it the port speaks TLS only.
+    #[arg(long, env = "READVAULT_TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key in PEM.
+    #[arg(long, env = "READVAULT_TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// File that holds the passphrase of the keyring (first line).
+    #[arg(long, env = "READVAULT_PASSPHRASE_FILE", conflicts_with = "key_file")]
+    pub passphrase_file: Option<PathBuf>,
+    /// File that holds the 32-byte key of the keyring; a systemd credential works too.
+    #[arg(long, env = "READVAULT_KEY_FILE")]
+    pub key_file: Option<PathBuf>,
+    /// The account that owns everything (12 digits).
+    #[arg(long, env = "READVAULT_ACCOUNT", default_value = "000000000000", value_parser = account)]
+    pub account: String,
+    /// The region that ARNs and URIs name (`xx-word-n`).
+    #[arg(long, env = "READVAULT_REGION", default_value = "us-east-1", value_parser = region)]
+    pub region: String,
+    /// Host names under which buckets are virtual hosts; others are path style.
+    #[arg(long = "s3-domain", env = "READVAULT_S3_DOMAINS", value_delimiter = ',')]
+    pub s3_domains: Vec<String>,
+    /// Access key of root; with `--dev` one is generated otherwise.
+    #[arg(long, env = "READVAULT_DEV_ACCESS_KEY", hide = true)]
+    pub root_access_key: Option<String>,
+    /// Secret of root, from the environment or a credential file only.
+    #[arg(long, env = "READVAULT_DEV_SECRET_KEY", hide = true, hide_env_values = true)]
+    pub root_secret_key: Option<String>,
+    /// Unix socket of the agent that executes runs; without it runs are off.
+    #[arg(long, env = "READVAULT_AGENT")]
+    pub agent: Option<PathBuf>,
+    /// Cores of one run; all of the machine when not given.
+    #[arg(long, env = "READVAULT_RUN_CPUS")]
+    pub run_cpus: Option<u32>,
+    /// MiB of memory of one run's tasks together; a sixth of the machine's when not given.
+    #[arg(long, env = "READVAULT_RUN_MEMORY_MIB")]
+    pub run_memory_mib: Option<u64>,
+    /// MiB of one run's file system in memory; a sixth of the machine's when not given.
+    #[arg(long, env = "READVAULT_RUN_SCRATCH_MIB")]
+    pub run_scratch_mib: Option<u64>,
+    /// Hours after which a run is ended.
+    #[arg(long, env = "READVAULT_RUN_HOURS", default_value_t = 168)]
+    pub run_hours: u64,
+    /// Directory of the sockets that runs speak to.
+    #[arg(long, hide = true)]
+    pub runtime: Option<PathBuf>,
+    /// User id that a server started as root under `--dev` takes.
+    #[arg(long, default_value_t = 61_740, hide = true)]
+    pub uid: u32,
+    /// Marks the process that the launcher started.
+    #[arg(long, hide = true)]
+    pub launched: bool,
+    /// `text` or `json`.
+    #[arg(long, env = "READVAULT_LOG_FORMAT", default_value = "text")]
+    pub log_format: String,
+}
+
+/// What to do with images.
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Imports an OCI layout (a directory or a tar) as NAME:TAG, with the server running or not.
+    Import {
+        /// The layout.
+        layout: PathBuf,
+        /// The name that tasks use.
+        #[arg(long)]
+        name: String,
+        /// The data directory of the vault.
+        #[arg(long, env = "READVAULT_DATA")]
+        data: PathBuf,
+    },
+    /// Lists images and engines.
+    List {
+        /// The data directory of the vault.
+        #[arg(long, env = "READVAULT_DATA")]
+        data: PathBuf,
+    },
+}
+
+/// What to do with engines.
+#[derive(Debug, Subcommand)]
+pub enum EngineCommand {
+    /// Adds the engine of a language from an OCI layout, with the server running or not.
+    Add {
+        /// The language.
+        #[arg(value_parser = ["wdl", "cwl", "nextflow"])]
+        language: String,
+        /// The layout.
+        layout: PathBuf,
+        /// The data directory of the vault.
+        #[arg(long, env = "READVAULT_DATA")]
+        data: PathBuf,
+    },
+}
+
+fn account(text: &str) -> Result<String, String> {
+    let digits = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits { Ok(text.into()) } else { Err("an account is 12 digits".into()) }
+}
+
+fn region(text: &str) -> Result<String, String> {
+    let mut words = text.split('-');
+    let first = words.next().is_some_and(|w| w.len() == 2 && w.bytes().all(lower));
+    let last = words.next_back().is_some_and(|w| !w.is_empty() && w.bytes().all(digit));
+    let middle: Vec<_> = words.collect();
+    let wordy = !middle.is_empty() && middle.iter().all(|w| !w.is_empty() && w.bytes().all(lower));
+    if first && last && wordy {
+        Ok(text.into())
+    } else {
+        Err("a region looks like `xx-word-1`: clients parse it out of URIs".into())
+    }
+}
+
+fn lower(byte: u8) -> bool {
+    byte.is_ascii_lowercase()
+}
+
+fn digit(byte: u8) -> bool {
+    byte.is_ascii_digit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_look_like_those_that_clients_parse() {
+        for good in ["us-east-1", "eu-hospital-12", "us-gov-west-1"] {
+            assert!(region(good).is_ok(), "{good}");
+        }
+        for bad in ["", "us", "us-1", "us-east", "USA-east-1", "us--1", "us-east-a"] {
+            assert!(region(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn accounts_are_twelve_digits() {
+        assert!(account("123456789012").is_ok());
+        assert!(account("12345678901").is_err());
+        assert!(account("12345678901x").is_err());
+    }
+}

@@ -1,0 +1,1 @@
+//! Whole-system tests with real clients over a real server.

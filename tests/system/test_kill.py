@@ -1,0 +1,151 @@
+"""kill -9 under mixed load, with a checker that shares nothing with the server.
+
+Before each request the checker notes what it is about to do; after the answer, that it was acknowledged.
+After each kill and start: every acknowledged write is there byte for byte, what was in flight is there
+whole or not at all, and nothing else is there.
+"""
+
+import hashlib
+import os
+import random
+import threading
+import time
+import unittest
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from vault import LONG, Vault
+
+KILLS = int(os.environ.get("READVAULT_KILLS", "100" if LONG else "8"))
+WORKERS = 6
+
+
+class Worker(threading.Thread):
+    """Writes, reads and deletes keys of its own until told to stop or the server is gone."""
+
+    def __init__(self, vault, name, model, seed, stop):
+        super().__init__(daemon=True)
+        self.s3 = vault.client("s3", read_timeout=20, connect_timeout=5)
+        self.name, self.model, self.stop = name, model, stop
+        self.random = random.Random(seed)
+        self.wrong = []
+
+    def run(self):
+        while not self.stop.is_set():
+            try:
+                self.step()
+            except (BotoCoreError, ClientError, OSError):
+                if self.stop.is_set():
+                    return
+                time.sleep(0.02)
+
+    def step(self):
+        key = f"{self.name}/{self.random.randrange(12)}"
+        choice = self.random.random()
+        if choice < 0.55:
+            self.write(key, self.put)
+        elif choice < 0.65:
+            self.write(key, self.multipart)
+        elif choice < 0.75:
+            self.delete(key)
+        else:
+            self.read(key)
+
+    def body(self, least=0):
+        size = self.random.choice([0, 100, 4096, 65536, 70_000, 300_000, 1_500_000])
+        # Some bodies repeat, so that deduplication is under load, too.
+        if self.random.random() < 0.3:
+            return b"same" * (max(size, least) // 4)
+        return self.random.randbytes(max(size, least))
+
+    def write(self, key, how):
+        state = self.model.setdefault(key, {"acked": None, "maybe": []})
+        body = self.body()
+        state["maybe"].append(hashlib.sha256(body).hexdigest())
+        how(key, body)
+        state["acked"], state["maybe"] = state["maybe"][-1], []
+
+    def put(self, key, body):
+        self.s3.put_object(Bucket="load", Key=key, Body=body)
+
+    def multipart(self, key, body):
+        upload = self.s3.create_multipart_upload(Bucket="load", Key=key)["UploadId"]
+        part = self.s3.upload_part(
+            Bucket="load", Key=key, UploadId=upload, PartNumber=1, Body=body
+        )
+        parts = [{"PartNumber": 1, "ETag": part["ETag"]}]
+        self.s3.complete_multipart_upload(
+            Bucket="load", Key=key, UploadId=upload, MultipartUpload={"Parts": parts}
+        )
+
+    def delete(self, key):
+        state = self.model.setdefault(key, {"acked": None, "maybe": []})
+        state["maybe"].append(None)
+        self.s3.delete_object(Bucket="load", Key=key)
+        state["acked"], state["maybe"] = None, []
+
+    def read(self, key):
+        state = self.model.get(key, {"acked": None, "maybe": []})
+        found = fetch(self.s3, key)
+        if found not in (state["acked"], *state["maybe"]):
+            self.wrong.append((key, found, dict(state)))
+
+
+def fetch(s3, key):
+    try:
+        return hashlib.sha256(s3.get_object(Bucket="load", Key=key)["Body"].read()).hexdigest()
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "NoSuchKey":
+            return None
+        raise
+
+
+class Kill(unittest.TestCase):
+    def test_no_acknowledged_write_is_lost(self):
+        seed = int(os.environ.get("READVAULT_SEED", time.time_ns() % 1_000_000))
+        print(f"seed {seed}, kills {KILLS}", flush=True)
+        chance = random.Random(seed)
+        models = [{} for _ in range(WORKERS)]
+        acknowledged = 0
+        slowest = 0.0
+        with Vault() as vault:
+            vault.client("s3").create_bucket(Bucket="load")
+            for number in range(KILLS):
+                stop = threading.Event()
+                workers = [
+                    Worker(vault, f"w{n}", models[n], seed * 1000 + number * WORKERS + n, stop)
+                    for n in range(WORKERS)
+                ]
+                for worker in workers:
+                    worker.start()
+                time.sleep(min(chance.expovariate(1 / 0.7), 4))
+                stop.set()
+                vault.kill()
+                for worker in workers:
+                    worker.join(30)
+                    self.assertEqual(worker.wrong, [], "a read gave bytes that were never written")
+                began = time.monotonic()
+                vault.start()
+                slowest = max(slowest, time.monotonic() - began)
+                acknowledged += self.check(vault, models, number)
+        print(f"{KILLS} kills, {acknowledged} keys checked, slowest start {slowest:.2f} s", flush=True)
+
+    def check(self, vault, models, number):
+        s3 = vault.client("s3")
+        checked = 0
+        for model in models:
+            for key, state in model.items():
+                found = fetch(s3, key)
+                allowed = (state["acked"], *state["maybe"])
+                self.assertIn(found, allowed, f"kill {number}: {key} holds what it may not")
+                state["acked"], state["maybe"] = found, []
+                checked += 1
+        listed = s3.get_paginator("list_objects_v2").paginate(Bucket="load")
+        there = {item["Key"] for page in listed for item in page.get("Contents", [])}
+        expected = {key for model in models for key, state in model.items() if state["acked"]}
+        self.assertEqual(there, expected, f"kill {number}: the listing differs")
+        return checked
+
+
+if __name__ == "__main__":
+    unittest.main()
