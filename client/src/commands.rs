@@ -47,8 +47,7 @@ impl Output {
     }
 }
 
-const UNRESERVED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// `text` as one segment of a path or one value of a query.
 pub(crate) fn encoded(text: &str) -> String {

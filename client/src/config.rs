@@ -58,9 +58,10 @@ impl Config {
             (endpoint, access_key, secret_key)
         else {
             let what = "no vault is configured: endpoint, access key or secret key is missing";
-            return Err(Fault::new(Exit::Denied, what)
-                .hint(". DATA/dev.env (written by `readvaultd serve --dev`), or set \
-                       AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"));
+            return Err(Fault::new(Exit::Denied, what).hint(
+                ". DATA/dev.env (written by `readvaultd serve --dev`), or set \
+                       AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            ));
         };
         Ok(Self {
             endpoint: endpoint.trim_end_matches('/').into(),
@@ -116,7 +117,10 @@ mod tests {
             _ => None,
         };
         let loaded = Config::load(&environment).expect("complete");
-        assert_eq!((loaded.endpoint.as_str(), loaded.region.as_str()), ("http://file:1", "eu-north-1"));
+        assert_eq!(
+            (loaded.endpoint.as_str(), loaded.region.as_str()),
+            ("http://file:1", "eu-north-1")
+        );
         assert!(!format!("{loaded:?}").contains('S'), "no secret is shown");
     }
 

@@ -216,7 +216,8 @@ impl Session {
             .map_err(|cause| Fault::usage(cause.to_string()))?;
         let (instructions, _) =
             sign(signable, &params).map_err(|cause| Fault::usage(cause.to_string()))?.into_parts();
-        let signed = instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let signed =
+            instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned()));
         let plain = call.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
         for (name, value) in signed.chain(plain) {
             let name = reqwest::header::HeaderName::try_from(name);

@@ -88,7 +88,6 @@ fn push_exponent(out: &mut Vec<u8>, magnitude: f64) {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 

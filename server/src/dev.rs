@@ -1,6 +1,8 @@
 //! `serve --dev`: root credentials and the file of settings that clients source.
 
-use std::{fmt::Write as _, io::Write as _, net::SocketAddr, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{
+    fmt::Write as _, io::Write as _, net::SocketAddr, os::unix::fs::OpenOptionsExt, path::Path,
+};
 
 use anyhow::{Context, Result};
 use readvault_ambient::{Entropy, random};

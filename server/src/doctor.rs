@@ -42,23 +42,23 @@ pub fn report(data: Option<&Path>) -> Result<()> {
 }
 
 fn inspector() -> Finding {
-    let found = launcher::beside("readvault-inspect").map_err(|cause| cause.to_string()).and_then(
-        |path| {
+    let found =
+        launcher::beside("readvault-inspect").map_err(|cause| cause.to_string()).and_then(|path| {
             let tested = Command::new(path).arg("self-test").output();
             match tested {
                 Ok(output) if output.status.success() => Ok("its sandbox holds".into()),
                 Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
                 Err(cause) => Err(cause.to_string()),
             }
-        },
-    );
+        });
     ("inspector", found)
 }
 
 fn swap() -> Finding {
     let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
     let found = if swaps.lines().count() > 1 {
-        Err("swap is on: plaintext of running tasks may reach it; switch it off or encrypt it".into())
+        Err("swap is on: plaintext of running tasks may reach it; switch it off or encrypt it"
+            .into())
     } else {
         Ok("off".into())
     };

@@ -15,7 +15,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// Uids that runs are given (execution.md §4.3).
+/// Uids that runs are given: the agent's pool.
 const RUN_UIDS: std::ops::RangeInclusive<u32> = 1_879_048_192..=2_147_352_575;
 
 /// Connections at once: a supervisor and a few of the mount's, for each of many runs.

@@ -110,8 +110,12 @@ impl FrontDoor {
         }
     }
 
-    async fn requests<I>(self, io: I, peer: SocketAddr, watcher: hyper_util::server::graceful::Watcher)
-    where
+    async fn requests<I>(
+        self,
+        io: I,
+        peer: SocketAddr,
+        watcher: hyper_util::server::graceful::Watcher,
+    ) where
         I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
         let secure = self.tls.is_some();
@@ -133,10 +137,7 @@ impl FrontDoor {
         }
     }
 
-    async fn answer(
-        self,
-        request: Request<Body>,
-    ) -> Result<Response, Broken> {
+    async fn answer(self, request: Request<Body>) -> Result<Response, Broken> {
         let mut request = request;
         let recorded = recorded::Recorded::open(&*self.clock, &*self.entropy, &mut request);
         if let Some(refusal) = recorded::refusal(&request) {

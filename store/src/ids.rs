@@ -101,7 +101,8 @@ fn parse(text: &str) -> Result<[u8; 16], ParseIdError> {
     }
     let mut bytes = [0; 16];
     for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).map_err(|_| ParseIdError)?;
+        *byte =
+            u8::from_str_radix(&text[2 * index..2 * index + 2], 16).map_err(|_| ParseIdError)?;
     }
     Ok(bytes)
 }

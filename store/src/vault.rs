@@ -28,12 +28,12 @@ mod recover;
 mod stage;
 
 pub use commit::{Committed, Removal, VaultCommit};
-pub use recover::unsettled;
 pub use model::{
-    DomainChoice, FileRef, FileRole, FileSpec, INLINE_BYTES_MAX, Item, ItemKind, METADATA_BYTES_MAX,
-    SlotChoice, Store,
+    DomainChoice, FileRef, FileRole, FileSpec, INLINE_BYTES_MAX, Item, ItemKind,
+    METADATA_BYTES_MAX, SlotChoice, Store,
 };
 pub use reader::FileReader;
+pub use recover::unsettled;
 pub use stage::{BodyError, StageError, Staged};
 
 /// Rows of chunks: domain ‖ CID → where the record lies.

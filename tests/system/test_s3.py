@@ -79,7 +79,7 @@ class S3(unittest.TestCase):
             "InvalidPartOrder", self.s3.complete_multipart_upload, Bucket="bucket", Key="multi",
             UploadId=upload, MultipartUpload={"Parts": wrong},
         )
-        absent = [*listed, {"PartNumber": 9, "ETag": '"00"'}]
+        absent = [*listed[:2], {"PartNumber": 9, "ETag": '"00"'}]
         self.refused(
             "InvalidPart", self.s3.complete_multipart_upload, Bucket="bucket", Key="multi",
             UploadId=upload, MultipartUpload={"Parts": absent},

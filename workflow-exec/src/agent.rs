@@ -187,6 +187,8 @@ impl Agent {
 /// # Errors
 /// When the node can't run anything or the socket can't be made.
 pub fn main(args: &AgentArgs) -> Result<(), Fault> {
+    // A launcher that takes signals in its own time hands its mask down.
+    nix::sys::signal::SigSet::all().thread_unblock().doing("letting signals through")?;
     if args.die_with_parent {
         let parent = nix::unistd::getppid();
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)

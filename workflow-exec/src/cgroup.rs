@@ -2,7 +2,7 @@
 //!
 //! A run's group is `PARENT/run-UUID` with `svc` (supervisor and mount process), `engine` and
 //! `task/TASK` below it, in every v1 hierarchy or in the one v2 hierarchy. Groups, not the tree of
-//! processes, decide what belongs to a run (execution.md §4.3).
+//! processes, decide what belongs to a run: a process may leave its parent, never its group.
 
 use std::{
     collections::BTreeSet,

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::fault::{Doing, Fault};
 
-/// First uid of the pool: outside of subuid, nspawn and directory ranges (execution.md §4.3).
+/// First uid of the pool: outside of subuid, nspawn and directory ranges.
 pub const POOL_FIRST: u32 = 1_879_048_192;
 
 /// Last uid of the pool.

@@ -2,7 +2,7 @@
 //!
 //! Nothing here holds a key, opens the catalog or serves HTTP. The server starts runs through the
 //! [`agent`]; each run has one [`supervisor`] that holds its mount name space and decides everything
-//! that the run's own code may ask for (execution.md §4.3).
+//! that the run's own code may ask for (ARCHITECTURE.md).
 
 pub mod agent;
 pub mod cgroup;

@@ -1,5 +1,4 @@
-//! `readvault-exec mount`: a run's inputs as files of a read-only file system (execution.md §5.1,
-//! §5.3).
+//! `readvault-exec mount`: a run's inputs as files of a read-only file system.
 //!
 //! A keyless process asks the server for ranges over the run conversation and serves them to the
 //! kernel, whose page cache does most of the work. The files are `DIGEST/NAME`, as the run sees
@@ -267,5 +266,4 @@ fn foreground(at: &Path, params: &MountParams) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 mod tests;

@@ -2,8 +2,8 @@
 //!
 //! A thin client of the run's supervisor: it reads its arguments, sends one request over the
 //! supervisor's socket, carries standard input, output and signals, and ends with docker's exit
-//! codes. It decides nothing that matters for safety: what it refuses, the protocol cannot even say
-//! (execution.md §1.5, §4.3). Plain blocking I/O, so that it starts fast.
+//! codes. It decides nothing that matters for safety: what it refuses, the protocol cannot even say.
+//! Plain blocking I/O, so that it starts fast.
 
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 

@@ -4,7 +4,7 @@
 //! bytes are the payload. One request a connection. Everything but [`ShimRequest::Run`] gets one reply
 //! and the connection ends. There is deliberately no field for privilege, capabilities, devices or host
 //! name spaces: the engine runs user code and may speak to this socket itself, so the supervisor decides
-//! from what it sees and the shim only asks (execution.md §4.3).
+//! from what it sees and the shim only asks.
 
 use serde::{Deserialize, Serialize};
 

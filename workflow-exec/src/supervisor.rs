@@ -2,7 +2,7 @@
 //! for, reports to the server and destroys the run.
 //!
 //! Standard input is its line to the agent: first the order, then cancellations; its end means that the
-//! agent is gone, and the run with it (execution.md §4.3).
+//! agent is gone, and the run with it.
 
 use std::{
     io::{self, Read},

@@ -12,8 +12,12 @@ pub fn print(config: &Config, aws_config: bool) {
         println!("endpoint_url = {}", config.endpoint);
         println!("disable_host_prefix_injection = true");
         println!("s3 =\n  addressing_style = path\n  signature_version = s3v4");
-        eprintln!("# botocore 1.38 or newer honours disable_host_prefix_injection; the JS SDK takes");
-        eprintln!("# `disableHostPrefix: true`; the Rust SDK needs five host names beside the base:");
+        eprintln!(
+            "# botocore 1.38 or newer honours disable_host_prefix_injection; the JS SDK takes"
+        );
+        eprintln!(
+            "# `disableHostPrefix: true`; the Rust SDK needs five host names beside the base:"
+        );
         let name = host.split(':').next().unwrap_or_default();
         let prefixes = ["control-storage-", "storage-", "workflows-", "analytics-", "tags-"];
         let names: Vec<_> = prefixes.iter().map(|prefix| format!("{prefix}{name}")).collect();

@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn keys_are_read_from_a_listing() {
-        let xml = "<L><Contents><Key>a &amp; b</Key></Contents><Contents><Key>c</Key></Contents></L>";
+        let xml =
+            "<L><Contents><Key>a &amp; b</Key></Contents><Contents><Key>c</Key></Contents></L>";
         let keys: Vec<_> = elements(xml, "Key").map(unescaped).collect();
         assert_eq!(keys, ["a & b", "c"]);
     }

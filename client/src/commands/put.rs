@@ -287,8 +287,11 @@ async fn settled(session: &Session, store: &str, id: &str) -> Result<Value> {
             "PROCESSING_UPLOAD" => tokio::time::sleep(LOOK).await,
             "UPLOAD_FAILED" => {
                 let why = text(&metadata, "statusMessage");
-                return Err(Fault::new(Exit::Integrity, format!("read set {id} was refused: {why}"))
-                    .hint("check the file at its origin, then upload it again"));
+                return Err(Fault::new(
+                    Exit::Integrity,
+                    format!("read set {id} was refused: {why}"),
+                )
+                .hint("check the file at its origin, then upload it again"));
             }
             _ => return Ok(metadata),
         }

@@ -17,9 +17,8 @@ use crate::{
 /// fails, with its reason.
 pub async fn start(session: &Session, start: &Start, output: Output) -> Result<()> {
     let workflow = workflow_id(session, &start.workflow).await?;
-    let request = uuid::Builder::from_random_bytes(readvault_ambient::random(
-        &readvault_ambient::System,
-    ));
+    let request =
+        uuid::Builder::from_random_bytes(readvault_ambient::random(&readvault_ambient::System));
     let mut body = json!({
         "workflowId": workflow,
         "workflowType": "PRIVATE",
@@ -112,9 +111,8 @@ pub async fn status(session: &Session, id: &str, output: Output) -> Result<()> {
     }
     println!("{}", serde_json::to_string_pretty(&run).unwrap_or_else(|_| run.to_string()));
     let mut rows = vec![["TASK", "STATUS", "CPUS", "GIB", "NAME"].map(String::from).to_vec()];
-    let number = |task: &Value, member: &str| {
-        task.get(member).map(Value::to_string).unwrap_or_default()
-    };
+    let number =
+        |task: &Value, member: &str| task.get(member).map(Value::to_string).unwrap_or_default();
     rows.extend(tasks.iter().map(|task| {
         vec![
             text(task, "taskId").to_owned(),

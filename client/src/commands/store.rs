@@ -16,10 +16,9 @@ pub async fn create(
     description: Option<&str>,
     output: Output,
 ) -> Result<()> {
-    let token = uuid::Builder::from_random_bytes(readvault_ambient::random(
-        &readvault_ambient::System,
-    ))
-    .into_uuid();
+    let token =
+        uuid::Builder::from_random_bytes(readvault_ambient::random(&readvault_ambient::System))
+            .into_uuid();
     let mut body = json!({"name": name, "clientToken": token.to_string()});
     if let Some(description) = description {
         body["description"] = description.into();

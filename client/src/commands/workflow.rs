@@ -32,9 +32,8 @@ pub async fn create(
 ) -> Result<()> {
     let stem = definition.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let zipped = zipped(definition)?;
-    let request = uuid::Builder::from_random_bytes(readvault_ambient::random(
-        &readvault_ambient::System,
-    ));
+    let request =
+        uuid::Builder::from_random_bytes(readvault_ambient::random(&readvault_ambient::System));
     let mut body = json!({
         "name": name.unwrap_or(stem),
         "definitionZip": base64::engine::general_purpose::STANDARD.encode(zipped),
@@ -70,7 +69,8 @@ fn zipped(definition: &Path) -> Result<Vec<u8>> {
     } else {
         files.push(definition.to_owned());
     }
-    let root = if definition.is_dir() { definition } else { definition.parent().unwrap_or(definition) };
+    let root =
+        if definition.is_dir() { definition } else { definition.parent().unwrap_or(definition) };
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
     for path in files {
         let inside = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
@@ -85,8 +85,7 @@ fn zipped(definition: &Path) -> Result<Vec<u8>> {
 }
 
 fn collect(directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let entries =
-        std::fs::read_dir(directory).map_err(|cause| Fault::file(directory, &cause))?;
+    let entries = std::fs::read_dir(directory).map_err(|cause| Fault::file(directory, &cause))?;
     for entry in entries {
         let entry = entry.map_err(|cause| Fault::file(directory, &cause))?;
         let kind = entry.file_type().map_err(|cause| Fault::file(&entry.path(), &cause))?;

@@ -86,7 +86,6 @@ pub fn read(reader: &mut impl Read, payload: &mut Vec<u8>) -> io::Result<u8> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 

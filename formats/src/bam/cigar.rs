@@ -67,7 +67,6 @@ fn check_clips(bytes: &[u8]) -> Result<(), String> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 

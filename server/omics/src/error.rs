@@ -1,5 +1,4 @@
-//! Errors in the shape of each API, and the one table from [`FaultKind`] to them (healthomics.md
-//! §1.7).
+//! Errors in the shape of each API, and the one table from [`FaultKind`] to them.
 
 use std::{borrow::Cow, error::Error as _};
 
@@ -75,7 +74,7 @@ impl ApiError {
         )
     }
 
-    /// The same error, where the operation's contract has no conflict (healthomics.md §1.9).
+    /// The same error, where the API gives the operation no conflict (docs/omics-compat.md).
     #[must_use]
     pub(crate) fn without_conflict(self) -> Self {
         if self.status == StatusCode::CONFLICT {
@@ -180,7 +179,7 @@ fn escape_xml(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Row by row, as healthomics.md §1.7 lists what SDKs do with each.
+    /// Row by row: SDKs decide by status and name what they raise and whether they try again.
     #[test]
     fn each_fault_has_the_status_and_name_of_the_contract() {
         use FaultKind as Kind;

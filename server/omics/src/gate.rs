@@ -2,7 +2,7 @@
 //!
 //! Nothing behind the gate runs for a request whose signature, time, scope or signed headers are
 //! not right. A repeated request is accepted inside the window, as clients send the same signature
-//! twice within a second (healthomics.md §1.6).
+//! twice within a second (docs/omics-compat.md).
 
 mod credential;
 mod payload;

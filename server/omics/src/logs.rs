@@ -1,4 +1,4 @@
-//! CloudWatch Logs, read-only (JSON 1.1): the streams of runs (healthomics.md §6.8).
+//! CloudWatch Logs, read-only (JSON 1.1): the streams of runs.
 
 mod events;
 mod streams;

@@ -1,5 +1,5 @@
 //! From a request to its handler: gate first, then the service of the signature's scope, then
-//! method and raw path. Every operation is served on every host (healthomics.md §1.4).
+//! method and raw path. Every operation is served on every host (docs/omics-compat.md).
 
 use std::sync::Arc;
 

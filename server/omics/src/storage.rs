@@ -1,4 +1,4 @@
-//! The storage families of HealthOmics (healthomics.md §2, §3, §5): routes. One file a family.
+//! The storage families of HealthOmics (docs/omics-compat.md): routes. One file a family.
 
 mod import;
 mod jobs;

@@ -1,4 +1,4 @@
-//! The workflow families of HealthOmics (healthomics.md §2, §3, §6): routes. One file a family.
+//! The workflow families of HealthOmics (docs/omics-compat.md): routes. One file a family.
 //!
 //! The server puts the operations on runs into the requests' extensions ([`Runs`]); without them every
 //! operation says that runs are off.
@@ -54,7 +54,7 @@ struct List<'a> {
 }
 
 impl List<'_> {
-    /// The page that `query` asks for (healthomics.md §1.8).
+    /// The page that `query` asks for.
     async fn page(&self, query: &Query) -> Result<PageOf, ApiError> {
         let ask = PageAsk::named(query, "startingToken", ("maxResults", 100))?;
         let after = self.parts.tokens.read(&ask, &self.call.caller, &self.name).await?;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Acceptance cases AC1 to AC7 and AC21 to AC24 of the HealthOmics contract, with boto3.
+"""Acceptance cases of the HealthOmics API, with boto3.
 
 Usage: acceptance.py SERVER INSPECTOR DATA
 SERVER is the example `omics_memory`, INSPECTOR is `readvault-inspect`, DATA holds `fastq/`, `bam/`,

@@ -14,11 +14,7 @@ use readvault_store::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::{
-    Fault, FaultKind,
-    fault::Result,
-    tables,
-};
+use crate::{Fault, FaultKind, fault::Result, tables};
 
 /// Times that an operation reads, decides and commits again when another commit got in between.
 pub const DECISIONS_MAX: usize = 5;

@@ -1,7 +1,7 @@
 //! Objects of buckets: rows, and the operations, in files of their own below `object/`.
 //!
 //! A bucket is not versioned yet: each key has one row, whose version sequence is 0 and whose
-//! version id is `null`. The layout of keys (sealing.md §4) leaves room for versions. Reads of the
+//! version id is `null`. The layout of keys (`key`) leaves room for versions. Reads of the
 //! alias of a sequence store are answered from the rows of its read sets (`alias`).
 
 pub mod alias;

@@ -171,7 +171,7 @@ pub struct RunInput {
     pub resource: String,
 }
 
-/// Life of a run (healthomics.md §4).
+/// Life of a run (docs/semantics.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RunStatus {

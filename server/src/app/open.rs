@@ -57,7 +57,9 @@ pub(super) fn key_source(settings: &Serve) -> Result<Source> {
         ),
     };
     if !settings.dev && settings.data.join(DEV_KEY).exists() {
-        bail!("this is a --dev vault: its key lies beside its data, so it is served with --dev only");
+        bail!(
+            "this is a --dev vault: its key lies beside its data, so it is served with --dev only"
+        );
     }
     Ok(source)
 }
@@ -109,19 +111,15 @@ pub(super) async fn vault(data: &Path, source: Source) -> Result<Open> {
     .context("the keys of the vault can't be opened")?;
     let tables: Vec<Table> = vault::TABLES.iter().chain(tables::ALL).copied().collect();
     let sealer = RowSealer::new(SecretKey::from_bytes(keys.catalog_key().expose()));
-    let catalog = RocksCatalog::open(
-        &data.join("catalog"),
-        &tables,
-        Arc::new(sealer),
-        entropy.clone(),
-    )
-    .context("the catalog can't be opened")?;
+    let catalog =
+        RocksCatalog::open(&data.join("catalog"), &tables, Arc::new(sealer), entropy.clone())
+            .context("the catalog can't be opened")?;
     let catalog = Arc::new(catalog);
     let writer = WriterId::draw(&System);
     let params =
         StoreParams { vault_key: keys.vault_key().clone(), writer, entropy: entropy.clone() };
-    let chunks = LocalChunkStore::open(data.join("packs"), params)
-        .context("the packs can't be opened")?;
+    let chunks =
+        LocalChunkStore::open(data.join("packs"), params).context("the packs can't be opened")?;
     let chunks = Arc::new(chunks);
     let mut packs = Vec::new();
     for pack in vault::unsettled(&*catalog, chunks.packs()?).await? {

@@ -129,8 +129,7 @@ fn runs(settings: &Serve, ground: &Ground, objects: &Objects, socket: Option<Pat
         Some(agent) => Arc::new(AgentClient::new(agent.clone())),
         None => Arc::new(NoAgent("this server was started without an agent".into())),
     };
-    let workflows =
-        Workflows::new(core.clone(), authorizer.clone(), Arc::new(objects.clone()));
+    let workflows = Workflows::new(core.clone(), authorizer.clone(), Arc::new(objects.clone()));
     Runs::new(RunParts {
         core,
         identity,

@@ -1,13 +1,10 @@
 //! The walk behind [`Catalog::scan`](super::Catalog::scan), over any ordered cursor.
 //!
-//! One walk serves every backend that can seek, so that what a page holds is decided once. The
-//! exact
-//! rules, which the trait leaves to this place:
-//! - the last `version_suffix` bytes of a key are its version: the delimiter is not looked for in
-//! them;
-//! - after a row that stands for its versions, the walk goes on behind the key with all version
-//! bytes
-//!   0xFF; a table that is read so has no key that extends another key's name;
+//! One walk serves every backend that can seek, so that what a page holds is decided once. The exact rules,
+//! which the trait leaves to this place:
+//! - the last `version_suffix` bytes of a key are its version, where the delimiter is not looked for;
+//! - after a row that stands for its versions, the walk goes on behind the key with all version bytes 0xFF;
+//!   a table that is read so has no key that extends another key's name;
 //! - a page ends early, with `next` set, once its rows pass [`PAGE_BYTES`].
 
 use std::ops::Bound;

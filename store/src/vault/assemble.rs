@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::stream;
 
 use super::{
-    FileRef, FileSpec, Inner, Staged, StageError,
+    FileRef, FileSpec, Inner, StageError, Staged,
     reader::FileReader,
     stage::{self, finish},
 };

@@ -125,7 +125,8 @@ impl FileReader {
         let size = self.open.manifest.chunk_size().ok_or_else(|| Error::corrupt("chunk size"))?;
         let mut planned = Vec::with_capacity(spans.len());
         for ((span, entry), row) in spans.iter().zip(&entries).zip(rows) {
-            let row = row.ok_or_else(|| Error::corrupt(format!("chunk {} has no row", entry.id)))?;
+            let row =
+                row.ok_or_else(|| Error::corrupt(format!("chunk {} has no row", entry.id)))?;
             let row = ChunkRow::decode(&row.value)?;
             let opener = ChunkOpener::new(entry, &row, size)?;
             let span = opener.span(span.range.clone());

@@ -230,9 +230,8 @@ async fn store_chunk(
     let row = chunk_row(identity.domain(), identity.id());
     let known = inner.catalog.read(std::slice::from_ref(&row)).await?.into_iter().next().flatten();
     if let Some(known) = known
-        && ChunkRow::decode(&known.value).is_ok_and(|row| {
-            row.gc_epoch == GC_EPOCH && identity.commits_to(&row.commitment)
-        })
+        && ChunkRow::decode(&known.value)
+            .is_ok_and(|row| row.gc_epoch == GC_EPOCH && identity.commits_to(&row.commitment))
     {
         return Ok(identity);
     }

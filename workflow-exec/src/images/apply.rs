@@ -295,5 +295,4 @@ fn link_name(entry: &Entry<'_, impl Read>) -> Result<PathBuf, Fault> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 mod tests;

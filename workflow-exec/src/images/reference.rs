@@ -72,7 +72,6 @@ pub(super) fn hex_of(digest: &str) -> Result<&str, ImageError> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 mod tests {
     use super::*;
 

@@ -1,4 +1,4 @@
-//! The OCI bundle of a container: always the hardened one (trust.md §4.2), whatever was asked for.
+//! The OCI bundle of a container: always the hardened one (docs/threat-model.md), whatever was asked for.
 
 use std::{fs, path::Path};
 

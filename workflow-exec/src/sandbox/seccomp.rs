@@ -1,6 +1,6 @@
 //! The system calls that a container may make: a list of those allowed, everything else is refused.
 //!
-//! Written from what genomics tools, shells, Python and JVMs need, against trust.md §4.2: no name
+//! Written from what genomics tools, shells, Python and JVMs need, and nothing beside it: no name
 //! spaces, mounts, keys, BPF, io_uring, userfaultfd, perf, tracing or foreign memory; sockets of the
 //! local, IPv4 and IPv6 families only.
 

@@ -57,7 +57,6 @@ fn checked(length: usize, limit: usize) -> io::Result<u32> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 mod tests {
     use readvault_exec_protocol::run::RunReply;
 

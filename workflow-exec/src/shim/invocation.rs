@@ -222,5 +222,4 @@ fn signal_of(text: &str) -> Result<i32, Refusal> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 mod tests;

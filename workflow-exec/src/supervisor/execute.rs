@@ -1,5 +1,5 @@
 //! One run from its specification to its report, and its destruction in the order that was tried
-//! (execution.md §4.3).
+//! (docs/semantics.md).
 
 use std::{sync::Arc, time::Duration};
 

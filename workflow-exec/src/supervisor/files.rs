@@ -3,7 +3,8 @@
 //! Everything stands on two tmpfs that exist in this name space only: a small one for control files and
 //! the run's own, which holds inputs, work and the writable layers of containers and counts against one
 //! size. Containers see `/mnt/workflow/…`; the same names below [`RunFiles::view`] resolve what an
-//! engine asks to be bound or exported, and can't lead outside (execution.md §4.3).
+//! engine asks to be bound or exported, and can't lead outside
+//! (docs/decisions/0005-resolution-in-root.md).
 
 use std::{
     fs,

@@ -2,7 +2,8 @@
 //!
 //! The serving process holds no key and reaches the server through a relay of ours, so that the server's
 //! socket can stay closed to every uid but root's and its own. No thread that forks or watches tasks ever
-//! waits for that mount before it has answered the kernel (execution.md §5.3).
+//! waits for that mount before it has answered the kernel:
+//! a thread that waits for a process that it must itself start or end waits for ever.
 
 use std::{
     fs::{self, OpenOptions},

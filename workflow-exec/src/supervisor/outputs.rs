@@ -66,7 +66,7 @@ pub(super) async fn collect(run: &Run) -> Result<Value, Fault> {
 }
 
 /// Decides which strings of an output document are files (those below `links`) and where they go:
-/// `out/NAME/FILE`, below arrays `out/NAME/INDEX/FILE` (healthomics.md §6.7).
+/// `out/NAME/FILE`, below arrays `out/NAME/INDEX/FILE`.
 ///
 /// # Errors
 /// When there are too many, or a name can't be one of an object.

@@ -233,7 +233,7 @@ fn plan(run: &Run, task: &mut Task) -> ContainerPlan {
     }
 }
 
-/// Variables of a task (healthomics.md §6.5): the image's, the engine's, then the run's, which win.
+/// Variables of a task: the image's, the engine's, then the run's, which win.
 fn environment(run: &Run, task: &Task) -> Vec<(String, String)> {
     let ours = |name: &str| name.starts_with("AWS_") || name.starts_with("READVAULT_");
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

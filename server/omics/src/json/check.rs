@@ -1,4 +1,4 @@
-//! Checks of single fields (healthomics.md §3): each error names the field and what it must be.
+//! Checks of single fields: each error names the field and what it must be.
 
 use std::collections::BTreeMap;
 

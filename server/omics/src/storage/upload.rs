@@ -1,5 +1,4 @@
-//! Direct uploads: Create, UploadReadSetPart, the two lists, Complete and Abort (healthomics.md
-//! §5.2).
+//! Direct uploads: Create, UploadReadSetPart, the two lists, Complete and Abort.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! The alias of a sequence store: its read sets as objects of a read-only bucket (healthomics.md
-//! §5.7).
+//! The alias of a sequence store: its read sets as objects of a read-only bucket
+//! (docs/s3-compat.md).
 //!
 //! Keys are `{account}/sequenceStore/{store}/readSet/{id}/{file name}`; the rows of read sets are
 //! ordered by id, so a list is one walk over them.

@@ -1,4 +1,4 @@
-//! ETags (design.md §5).
+//! ETags (docs/semantics.md).
 //!
 //! Objects are always encrypted, so S3 allows ETags that are no MD5, and no core is spent on an MD5
 //! that nobody asked for. Such an ETag has the shape `<32 hex>-N`, which clients know not to

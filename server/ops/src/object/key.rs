@@ -1,6 +1,6 @@
 //! Object keys: what is legal, and how a key becomes the key of a row.
 //!
-//! Row key (sealing.md §4): bucket id (16 bytes) ‖ escaped key ‖ 00 ‖ inverted version sequence (8
+//! Row key: bucket id (16 bytes) ‖ escaped key ‖ 00 ‖ inverted version sequence (8
 //! bytes, big-endian). Escaping (00 → 01 01, 01 → 01 02) keeps the order of keys and lets 00 end
 //! them.
 

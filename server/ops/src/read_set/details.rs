@@ -118,7 +118,7 @@ pub(crate) fn draw_etag(core: &Core, parts: usize) -> String {
     format!("{}-{}", hex::encode(random), parts.max(1))
 }
 
-/// The base names of the sources of an upload called `name` (healthomics.md §5.7).
+/// The base names of the sources of an upload called `name` (docs/omics-compat.md).
 pub(crate) fn upload_names(file_type: &str, name: &str) -> (String, String) {
     let name = name.replace('/', "_");
     match file_type {

@@ -32,7 +32,7 @@ const OUTPUT: &str = "$output";
 /// The output that is the engine's log.
 const ENGINE_LOG: &str = "logs/engine.log";
 
-/// The failure reasons of the HealthOmics guide (healthomics.md §6.4).
+/// The failure reasons that the HealthOmics guide names.
 const REASONS: [&str; 26] = [
     "ASSUME_ROLE_FAILED",
     "CANNOT_START_CONTAINER_ERROR",

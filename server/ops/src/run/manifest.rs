@@ -1,5 +1,5 @@
-//! The manifest stream of a run: one JSON object an event, the run first, then its tasks
-//! (healthomics.md §6.8). Tools parse it; times always have a fraction of a second.
+//! The manifest stream of a run: one JSON object an event, the run first, then its tasks.
+//! Tools parse it; times always have a fraction of a second.
 
 use std::collections::BTreeMap;
 

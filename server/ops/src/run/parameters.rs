@@ -1,4 +1,4 @@
-//! Parameters of a run against the template of its workflow, and the URIs in them (healthomics.md §6.3).
+//! Parameters of a run against the template of its workflow, and the URIs in them.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! The immutable record of a run: who, when, role, workflow, parameters, and the digest of every input,
-//! image, engine and output (design.md §11). Written once, by the commit that ends the run.
+//! image, engine and output. Written once, by the commit that ends the run.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! StartRun (healthomics.md §6.3): everything that can be known to be wrong is refused here, before
+//! StartRun: everything that can be known to be wrong is refused here, before
 //! anything is started.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! URIs that name inputs and outputs: `s3://…` and `omics://…` (healthomics.md §5.6).
+//! URIs that name inputs and outputs: `s3://…` and `omics://…`.
 
 use crate::{Fault, fault::Result};
 

@@ -99,7 +99,7 @@ async fn fresh(core: &Core, new: &NewSequenceStore) -> Result<SequenceStore> {
     })
 }
 
-/// A bucket name of 63 characters that nobody can guess (healthomics.md §5.7).
+/// A bucket name of 63 characters that nobody can guess (docs/s3-compat.md).
 fn alias(core: &Core, id: &str) -> String {
     const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
     let random: [u8; 34] = readvault_ambient::random(core.entropy());

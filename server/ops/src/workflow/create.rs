@@ -1,4 +1,4 @@
-//! CreateWorkflow (healthomics.md §6.1).
+//! CreateWorkflow.
 
 use std::collections::BTreeMap;
 
@@ -238,7 +238,7 @@ pub(crate) fn check_storage(storage_type: Option<&str>, capacity: Option<u32>) -
     Ok(())
 }
 
-/// Refuses tags that are not legal (healthomics.md §3).
+/// Refuses tags that are not legal: at most 50, keys and values within the API's lengths.
 pub(crate) fn check_tags(tags: &BTreeMap<String, String>) -> Result<()> {
     if tags.len() > 50 {
         return Err(Fault::invalid("a resource has at most 50 tags"));

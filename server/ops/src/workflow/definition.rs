@@ -1,4 +1,4 @@
-//! Checks a definition zip before anything of it is kept (trust.md §3.3).
+//! Checks a definition zip before anything of it is kept (docs/threat-model.md).
 //!
 //! The bytes stay as they came; whoever unpacks them later does so in the run's sandbox. What is
 //! refused here: names that leave the directory, that clash, links and devices, bombs, entries that
