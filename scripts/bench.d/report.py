@@ -81,7 +81,7 @@ def machine(arguments, directory):
     memory = int(next(line for line in open("/proc/meminfo") if line.startswith("MemTotal")).split()[1])
     commit = run("git", "rev-parse", "--short=12", "HEAD")
     changed = " with local changes" if run("git", "status", "--porcelain", "--untracked-files=no") else ""
-    kind = run("stat", "-f", "-c", "%T", str(directory))
+    kind = run("findmnt", "-no", "FSTYPE", "-T", str(directory))
     return [
         f"- machine: {cpu}, {run('nproc')} processors, {memory / MIB:.0f} GiB; "
         f"Linux {platform.release()}; {kind}",

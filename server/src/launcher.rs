@@ -88,8 +88,9 @@ pub fn run(settings: &Serve) -> Result<()> {
     let mut agent = Kept::start("agent", || start_agent(settings, &places))?;
     let mut server = Kept::start("server", || start_server(settings, &places))?;
     let outcome = watch(&signals, &mut agent, &mut server);
-    server.end();
+    // Runs report their end to the server, so the agent, which ends them, goes first.
     agent.end();
+    server.end();
     outcome
 }
 

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-/// A self-hosted genomic object store: S3, HealthOmics and GA4GH APIs over sealed read sets.
+/// A self-hosted genomic object store: S3 and HealthOmics APIs over sealed read sets.
 #[derive(Debug, Parser)]
 #[command(
     name = "readvaultd",

@@ -423,6 +423,15 @@ class Corpus(unittest.TestCase):
                 self.assertIn("CRAM 2.1", found["statusMessage"])
                 self.assertIn("samtools view -C", found["statusMessage"])
 
+    def test_a_cram_whose_reference_is_elsewhere_is_kept(self):
+        store = self.store("no-reference")
+        path = CORPUS / "cram" / "poscon5.cram"
+        found = self.settled(store, self.upload(store, Entry("CRAM", path), 0))
+        self.assertEqual(found["status"], "ACTIVE", found)
+        self.assertNotIn("source1", found.get("etag", {}))
+        self.assertRegex(found["statusMessage"], "[0-9a-f]{32}", "the M5 that is missing")
+        self.by_s3(found["files"]["source1"], path.read_bytes())
+
     def test_declared_types_must_be_true(self):
         store = self.store("types")
         wrong = [

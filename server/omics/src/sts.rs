@@ -57,12 +57,12 @@ async fn answer(parts: &Parts, request: Request) -> Result<String, ApiError> {
     match action {
         Some("GetCallerIdentity") => Ok(identity(parts, &caller, &id)),
         Some(_) => Err(ApiError::new(
-            axum::http::StatusCode::BAD_REQUEST,
+            http::StatusCode::BAD_REQUEST,
             "InvalidAction",
             "this vault serves GetCallerIdentity of STS only",
         )),
         None => Err(ApiError::new(
-            axum::http::StatusCode::BAD_REQUEST,
+            http::StatusCode::BAD_REQUEST,
             "MissingAction",
             "the request names no Action",
         )),

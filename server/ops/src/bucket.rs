@@ -102,11 +102,14 @@ pub fn no_such_bucket() -> Fault {
     Fault::new(FaultKind::NoSuchBucket, "the specified bucket does not exist")
 }
 
+/// A bucket as it was read, and when.
+type Cached = (Duration, Arc<Bucket>);
+
 /// The operations on buckets. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Buckets {
     core: Core,
-    cache: Arc<Mutex<HashMap<String, (Duration, Arc<Bucket>)>>>,
+    cache: Arc<Mutex<HashMap<String, Cached>>>,
 }
 
 impl Buckets {

@@ -73,6 +73,11 @@ pub(crate) fn declared(
     headers: &HeaderMap,
     trailing: Option<TrailingHeaders>,
 ) -> Result<Declared> {
+    // s3s takes an empty field for one that did not come.
+    let digest = |name: &str| name == "content-md5" || name.starts_with("x-amz-checksum-");
+    if headers.iter().any(|(name, value)| value.is_empty() && digest(name.as_str())) {
+        return Err(Fault::new(FaultKind::InvalidDigest, "a digest of the body is empty").into());
+    }
     let announced = announced(headers)?;
     if checksums.len() + announced.len() > 1 {
         return Err(Fault::invalid("expecting a single x-amz-checksum- header").into());

@@ -47,7 +47,6 @@ fn error(fault: Fault) -> S3Error {
 }
 
 /// The row of the table.
-#[expect(clippy::too_many_lines, reason = "one table, a row a kind, read as a whole")]
 fn row(kind: FaultKind) -> (S3ErrorCode, StatusCode) {
     use S3ErrorCode as Code;
     let custom = |name: &'static str| Code::Custom(name.into());

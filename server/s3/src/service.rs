@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
-use http::{HeaderValue, Request, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use readvault_ops::{
     authorize::Authorizer, bucket::Buckets, identity::Identity, multipart::Multiparts,
@@ -90,6 +90,41 @@ pub fn service(parts: S3Parts) -> S3 {
 #[derive(Clone, Debug)]
 pub struct S3(S3Service);
 
+/// The answer to a request whose body s3s would hold in memory before anyone is asked: a form of unknown
+/// length, or a document above [`XML_BYTES_MAX`].
+fn oversized(method: &Method, headers: &HeaderMap) -> Option<HttpResponse> {
+    if method != Method::POST {
+        return None;
+    }
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let length = text(header::CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
+    let form = text(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("multipart/"));
+    if form && length.is_none() {
+        let message = "a form must declare its length";
+        return Some(refusal(StatusCode::LENGTH_REQUIRED, "MissingContentLength", message));
+    }
+    if !form && length.is_some_and(|length| length > XML_BYTES_MAX as u64) {
+        let message = "a document has at most 4 MiB";
+        return Some(refusal(StatusCode::BAD_REQUEST, "MaxMessageLengthExceeded", message));
+    }
+    None
+}
+
+/// An answer that ends its connection, as the body of the request is not read.
+fn refusal(status: StatusCode, code: &str, message: &str) -> HttpResponse {
+    let text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code>\
+         <Message>{message}</Message></Error>"
+    );
+    let mut response = HttpResponse::new(s3s::Body::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
 /// An answer to come.
 type Answer = BoxFuture<'static, Result<HttpResponse, HttpError>>;
 
@@ -108,6 +143,9 @@ impl hyper::service::Service<Request<Incoming>> for S3 {
     type Future = Answer;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        if let Some(response) = oversized(request.method(), request.headers()) {
+            return futures::future::ready(Ok(response)).boxed();
+        }
         let expects = request.headers().contains_key(header::EXPECT);
         let answer = hyper::service::Service::call(&self.0, request);
         if !expects {
@@ -131,6 +169,9 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        if let Some(response) = oversized(request.method(), request.headers()) {
+            return futures::future::ready(Ok(response)).boxed();
+        }
         let expects = request.headers().contains_key(header::EXPECT);
         let answer = tower::Service::call(&mut self.0, request);
         if !expects {
@@ -146,5 +187,28 @@ struct AnyName;
 impl NameValidation for AnyName {
     fn validate_bucket_name(&self, name: &str) -> bool {
         !name.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(method: &Method, fields: &[(header::HeaderName, &'static str)]) -> Option<u16> {
+        let fields = fields.iter().cloned();
+        let headers = fields.map(|(name, value)| (name, HeaderValue::from_static(value))).collect();
+        oversized(method, &headers).map(|response| response.status().as_u16())
+    }
+
+    #[test]
+    fn what_would_be_held_whole_is_refused_by_its_head() {
+        let form = (header::CONTENT_TYPE, "Multipart/form-data; boundary=b");
+        let long = (header::CONTENT_LENGTH, "4194305");
+        assert_eq!(answered(&Method::POST, &[form.clone()]), Some(411));
+        assert_eq!(answered(&Method::POST, &[form, (header::CONTENT_LENGTH, "10")]), None);
+        assert_eq!(answered(&Method::POST, &[long.clone()]), Some(400));
+        assert_eq!(answered(&Method::POST, &[(header::CONTENT_LENGTH, "4194304")]), None);
+        assert_eq!(answered(&Method::PUT, &[long]), None);
+        assert_eq!(answered(&Method::POST, &[]), None);
     }
 }

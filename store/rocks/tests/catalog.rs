@@ -1,5 +1,7 @@
 //! The promises of the catalog on RocksDB: the shared suite, and what only a disk can break.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 #[path = "catalog/conformance.rs"]
 mod conformance;
 #[path = "catalog/crash.rs"]

@@ -63,6 +63,12 @@ pub(super) async fn execute(
         // A later loss ends nothing more; the sender must live as long as its receivers.
         std::future::pending::<()>().await;
     });
+    let (hurried, mut heard) = (session.clone(), end.clone());
+    tokio::spawn(async move {
+        if heard.wait_for(Option::is_some).await.is_ok() {
+            hurried.hurry();
+        }
+    });
     let (logs, _sender) = Logs::start(session.clone());
     let mut executed = Executed::default();
     let mut failed = None;
@@ -84,7 +90,6 @@ pub(super) async fn execute(
     if let RunOutcome::Failed { reason, message } = &outcome {
         logs.event(&format!("{reason}: {message}"));
     }
-    let _ = timeout(Duration::from_secs(30), logs.flush()).await;
     let report = RunReport {
         outcome,
         outputs: executed.outputs,
@@ -92,10 +97,14 @@ pub(super) async fn execute(
         engine_version: executed.engine_version,
         scratch_peak_bytes: peak.max(executed.scratch_peak_bytes),
     };
+    let _ = timeout(LOGS_END, logs.flush()).await;
     // A server that does not take it has its own clock for runs that fall silent.
     let _ = session.tell(&RunRequest::Finish(Box::new(report)), &[]).await;
     destroyed
 }
+
+/// Time for the logs of a run to reach the server at its end.
+const LOGS_END: Duration = Duration::from_secs(30);
 
 /// What a run that went through leaves to be said.
 #[derive(Debug, Default)]

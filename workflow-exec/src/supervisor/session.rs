@@ -1,6 +1,10 @@
 //! The supervisor's conversation with the server: one request at a time, reconnecting for a minute.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use readvault_ambient::{Clock, System};
@@ -20,6 +24,10 @@ use crate::fault::Fault;
 /// How long a server may be away before the run is lost.
 const AWAY_MAX: Duration = Duration::from_secs(60);
 
+/// How long a server may be away once the run has been ended from outside: then node and server most
+/// likely go down together, and nobody must wait for the words of the run.
+const AWAY_ENDING_MAX: Duration = Duration::from_secs(5);
+
 /// How long one answer may take.
 const ANSWER_MAX: Duration = Duration::from_secs(120);
 
@@ -28,6 +36,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(120);
 pub(super) struct Session {
     inner: Arc<Mutex<Link>>,
     lost: Arc<watch::Sender<Option<String>>>,
+    /// When the run was ended from outside, by the monotonic clock.
+    ending: Arc<OnceLock<Duration>>,
 }
 
 #[derive(Debug)]
@@ -48,7 +58,13 @@ impl Session {
     /// A session that has not connected yet. `lost` hears why the run is lost, once it is.
     pub(super) fn new(socket: PathBuf, token: String, lost: watch::Sender<Option<String>>) -> Self {
         let link = Link { socket, token, stream: None };
-        Self { inner: Arc::new(Mutex::new(link)), lost: Arc::new(lost) }
+        Self { inner: Arc::new(Mutex::new(link)), lost: Arc::new(lost), ending: Arc::default() }
+    }
+
+    /// Notes that the run is being ended from outside: from now on a server that is away is waited for only
+    /// a little.
+    pub(super) fn hurry(&self) {
+        let _ = self.ending.set(System.monotonic());
     }
 
     /// Sends one request and gives its reply; repeats it over a new connection when the old one breaks, for
@@ -70,12 +86,18 @@ impl Session {
             };
             match trouble {
                 Trouble::Refused { reason, fatal } => return Err(self.refused(reason, fatal)),
-                Trouble::Broken(cause) if System.monotonic() - begun > AWAY_MAX => {
+                Trouble::Broken(cause) if self.away_too_long(begun) => {
                     return Err(self.refused(format!("the server is away: {cause}"), true));
                 }
                 Trouble::Broken(_) => sleep(Duration::from_millis(250)).await,
             }
         }
+    }
+
+    fn away_too_long(&self, begun: Duration) -> bool {
+        let now = System.monotonic();
+        let ending = self.ending.get().is_some_and(|since| now - *since > AWAY_ENDING_MAX);
+        ending || now - begun > AWAY_MAX
     }
 
     /// Sends one request once; a broken connection is an error.

@@ -28,6 +28,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
             .await
             .map_err(|_| ApiError::validation("the body could not be read"))?;
         let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        // serde would take a list for the fields in their order.
+        let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
+        if first != Some(&b'{') {
+            return Err(ApiError::validation("the body must be a JSON object"));
+        }
         serde_json::from_slice(text)
             .map(Self)
             .map_err(|cause| ApiError::validation(format!("the body is not acceptable: {cause}")))

@@ -147,7 +147,7 @@ impl TryFrom<(Algorithm, String)> for Checksum {
 
 /// Computes one checksum.
 pub(super) enum Hasher {
-    Crc(Algorithm, crc_fast::Digest),
+    Crc(Algorithm, Box<crc_fast::Digest>),
     Sha(Algorithm, digest::Context),
 }
 
@@ -159,7 +159,7 @@ impl Hasher {
             _ => &digest::SHA256,
         };
         match algorithm.crc() {
-            Some(crc) => Self::Crc(algorithm, crc_fast::Digest::new(crc)),
+            Some(crc) => Self::Crc(algorithm, Box::new(crc_fast::Digest::new(crc))),
             None => Self::Sha(algorithm, digest::Context::new(sha)),
         }
     }

@@ -111,8 +111,7 @@ pub(super) async fn list(core: &Core, store: &str, list: &ListObjects) -> Result
     let limit = list.limit.min(PAGE_MAX);
     let mut listing = Listing::default();
     let mut floor = Floor::of(list);
-    'walk: loop {
-        let Some(range) = floor.rows(&base, store, &list.prefix) else { break };
+    'walk: while let Some(range) = floor.rows(&base, store, &list.prefix) {
         let page = core.catalog().scan(&range, &Fold::default(), ROWS).await?;
         let more = page.next.is_some();
         let mut last = None;
