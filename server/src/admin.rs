@@ -33,11 +33,10 @@ pub fn import_image(data: &Path, layout: PathBuf, name: String) -> Result<()> {
 /// # Errors
 /// As [`import_image`].
 pub fn add_engine(data: &Path, language: &str, layout: PathBuf) -> Result<()> {
-    let language = match language {
-        "wdl" => Language::Wdl,
-        "cwl" => Language::Cwl,
-        _ => Language::Nextflow,
-    };
+    if language != "wdl" {
+        bail!("no engine of {language} can be used yet: only WDL runs");
+    }
+    let language = Language::Wdl;
     let layout = std::fs::canonicalize(&layout).context("the layout can't be found")?;
     print_record(ask(data, AgentRequest::AddEngine { language, layout })?)
 }

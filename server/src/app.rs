@@ -73,6 +73,13 @@ async fn run(settings: Serve, doors: Doors, source: open::Source) -> Result<()> 
     let metrics = metrics_exporter_prometheus::PrometheusBuilder::new()
         .install_recorder()
         .context("metrics can't be recorded")?;
+    let given = settings.root_access_key.is_some() && settings.root_secret_key.is_some();
+    if !settings.dev && !given {
+        anyhow::bail!(
+            "root has no credentials: set READVAULT_DEV_ACCESS_KEY and READVAULT_DEV_SECRET_KEY in the \
+             server's environment (users and further keys are not built yet)"
+        );
+    }
     let root = dev::root_credentials(
         (settings.root_access_key.clone(), settings.root_secret_key.clone()),
         &settings.data,

@@ -6,7 +6,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{body::Body, response::Response};
-use http::Request;
+use http::{HeaderValue, Request, header};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use readvault_ambient::{Clock, Entropy};
@@ -143,8 +143,17 @@ impl FrontDoor {
         if let Some(refusal) = recorded::refusal(&request) {
             return Ok(recorded.answer(&*self.clock, refusal));
         }
+        let expects = request.headers().contains_key(header::EXPECT);
         match self.handler.oneshot(request).await {
-            Ok(answer) => Ok(recorded.answer(&*self.clock, answer)),
+            Ok(mut answer) => {
+                // The client may still send the body that it offered, or not: only a new connection tells
+                // its bytes from those of the next request.
+                if expects && !answer.status().is_success() {
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(header::CONNECTION, close);
+                }
+                Ok(recorded.answer(&*self.clock, answer))
+            }
             Err(broken) => Err(broken),
         }
     }

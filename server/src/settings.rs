@@ -83,6 +83,10 @@ pub struct Serve {
     /// Secret of root, from the environment or a credential file only.
     #[arg(long, env = "READVAULT_DEV_SECRET_KEY", hide = true, hide_env_values = true)]
     pub root_secret_key: Option<String>,
+    /// What ETags are: `fast` (an MD5 of small objects and of what came with Content-MD5, opaque
+    /// otherwise) or `md5` (AWS's own values everywhere, at the cost of a core per stream).
+    #[arg(long, env = "READVAULT_ETAG", default_value = "fast", value_parser = ["fast", "md5"])]
+    pub etag: String,
     /// Unix socket of the agent that executes runs; without it runs are off.
     #[arg(long, env = "READVAULT_AGENT")]
     pub agent: Option<PathBuf>,
@@ -139,8 +143,8 @@ pub enum ImageCommand {
 pub enum EngineCommand {
     /// Adds the engine of a language from an OCI layout, with the server running or not.
     Add {
-        /// The language.
-        #[arg(value_parser = ["wdl", "cwl", "nextflow"])]
+        /// The language; CWL and Nextflow are not built yet.
+        #[arg(value_parser = ["wdl"])]
         language: String,
         /// The layout.
         layout: PathBuf,

@@ -533,6 +533,14 @@ class Bodies(Raw):
             self.assertEqual(got["Body"].read(), b"".join(pieces))
             self.s3.delete_object(Bucket="bucket", Key="new")
 
+    def test_an_empty_object_does_not_spoil_its_connection(self):
+        """boto3 asks before it sends even an empty body; the answer after it must be read whole."""
+        s3 = self.vault.client("s3", max_pool_connections=1, read_timeout=5)
+        for body in (b"", b"one", b"", b"", b"x" * 200_000):
+            answer = s3.put_object(Bucket="bucket", Key="empty", Body=body)
+            self.assertEqual(answer["ETag"].strip('"'), hashlib.md5(body).hexdigest())
+        s3.delete_object(Bucket="bucket", Key="empty")
+
     def test_a_form_without_a_length_is_refused(self):
         form = [("host", self.host), ("content-type", "multipart/form-data; boundary=b"),
                 ("transfer-encoding", "chunked")]

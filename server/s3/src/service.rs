@@ -128,13 +128,41 @@ fn refusal(status: StatusCode, code: &str, message: &str) -> HttpResponse {
 /// An answer to come.
 type Answer = BoxFuture<'static, Result<HttpResponse, HttpError>>;
 
-/// Makes an answer end its connection when the client may still send a body, or not, as it likes: it asked
-/// first (`Expect: 100-continue`) and was refused. Else what it sends next could be taken for the body.
-fn settle(expects: bool, mut response: HttpResponse) -> HttpResponse {
-    if expects && !response.status().is_success() {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+/// How a request asks before it sends its body (`Expect: 100-continue`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asks {
+    /// It does not ask.
+    No,
+    /// It asks, and has a body.
+    Body,
+    /// It asks although its body is empty, so it never hears that it may go on.
+    Nothing,
+}
+
+impl Asks {
+    fn of(headers: &HeaderMap) -> Self {
+        let empty = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
+        match headers.contains_key(header::EXPECT) {
+            false => Self::No,
+            true if empty => Self::Nothing,
+            true => Self::Body,
+        }
     }
-    response
+
+    /// Makes an answer end its connection when the client may still send a body, or not, as it
+    /// likes: what it sends next could be taken for the body. And when there was no body to ask
+    /// for: botocore then reads the next answer on this connection without its head.
+    fn settle(self, mut response: HttpResponse) -> HttpResponse {
+        let close = match self {
+            Self::No => false,
+            Self::Body => !response.status().is_success(),
+            Self::Nothing => true,
+        };
+        if close {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
 }
 
 impl hyper::service::Service<Request<Incoming>> for S3 {
@@ -146,12 +174,12 @@ impl hyper::service::Service<Request<Incoming>> for S3 {
         if let Some(response) = oversized(request.method(), request.headers()) {
             return futures::future::ready(Ok(response)).boxed();
         }
-        let expects = request.headers().contains_key(header::EXPECT);
+        let asks = Asks::of(request.headers());
         let answer = hyper::service::Service::call(&self.0, request);
-        if !expects {
+        if asks == Asks::No {
             return answer;
         }
-        answer.map(move |answer| answer.map(|response| settle(expects, response))).boxed()
+        answer.map(move |answer| answer.map(|response| asks.settle(response))).boxed()
     }
 }
 
@@ -172,12 +200,12 @@ where
         if let Some(response) = oversized(request.method(), request.headers()) {
             return futures::future::ready(Ok(response)).boxed();
         }
-        let expects = request.headers().contains_key(header::EXPECT);
+        let asks = Asks::of(request.headers());
         let answer = tower::Service::call(&mut self.0, request);
-        if !expects {
+        if asks == Asks::No {
             return answer;
         }
-        answer.map(move |answer| answer.map(|response| settle(expects, response))).boxed()
+        answer.map(move |answer| answer.map(|response| asks.settle(response))).boxed()
     }
 }
 
@@ -200,13 +228,33 @@ mod tests {
         oversized(method, &headers).map(|response| response.status().as_u16())
     }
 
+    fn closes(fields: &[(header::HeaderName, &'static str)], status: StatusCode) -> bool {
+        let fields = fields.iter().cloned();
+        let headers = fields.map(|(name, value)| (name, HeaderValue::from_static(value))).collect();
+        let mut response = HttpResponse::new(s3s::Body::empty());
+        *response.status_mut() = status;
+        Asks::of(&headers).settle(response).headers().contains_key(header::CONNECTION)
+    }
+
+    #[test]
+    fn a_connection_ends_where_client_and_server_could_disagree() {
+        let expect = (header::EXPECT, "100-continue");
+        let empty = (header::CONTENT_LENGTH, "0");
+        let some = (header::CONTENT_LENGTH, "5");
+        assert!(!closes(&[empty.clone()], StatusCode::OK));
+        assert!(!closes(&[some.clone()], StatusCode::FORBIDDEN));
+        assert!(!closes(&[expect.clone(), some.clone()], StatusCode::OK));
+        assert!(closes(&[expect.clone(), some], StatusCode::FORBIDDEN));
+        assert!(closes(&[expect, empty], StatusCode::OK));
+    }
+
     #[test]
     fn what_would_be_held_whole_is_refused_by_its_head() {
         let form = (header::CONTENT_TYPE, "Multipart/form-data; boundary=b");
         let long = (header::CONTENT_LENGTH, "4194305");
-        assert_eq!(answered(&Method::POST, &[form.clone()]), Some(411));
+        assert_eq!(answered(&Method::POST, std::slice::from_ref(&form)), Some(411));
         assert_eq!(answered(&Method::POST, &[form, (header::CONTENT_LENGTH, "10")]), None);
-        assert_eq!(answered(&Method::POST, &[long.clone()]), Some(400));
+        assert_eq!(answered(&Method::POST, std::slice::from_ref(&long)), Some(400));
         assert_eq!(answered(&Method::POST, &[(header::CONTENT_LENGTH, "4194304")]), None);
         assert_eq!(answered(&Method::PUT, &[long]), None);
         assert_eq!(answered(&Method::POST, &[]), None);

@@ -10,7 +10,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use readvault_ops::{
     bucket::Buckets,
     multipart::Multiparts,
-    object::{Objects, Settings},
+    object::{Objects, Settings, etag::Rule},
 };
 use readvault_s3::{S3Parts, S3Vault};
 use tower::{Service, ServiceExt};
@@ -32,7 +32,8 @@ pub(super) fn compose(
     metrics: PrometheusHandle,
 ) -> (Handler, Work) {
     let buckets = Buckets::new(ground.core.clone());
-    let objects = Objects::new(buckets.clone(), Settings::default());
+    let etag = if settings.etag == "md5" { Rule::Md5 } else { Rule::Fast };
+    let objects = Objects::new(buckets.clone(), Settings { etag });
     let multiparts = Multiparts::new(objects.clone());
     let s3 = readvault_s3::service(S3Parts {
         vault: S3Vault { buckets, objects: objects.clone(), multiparts },

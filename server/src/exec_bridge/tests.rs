@@ -229,7 +229,7 @@ async fn a_stale_socket_is_replaced_and_a_file_is_not() {
     let served = serve();
     drop(ExecBridge::bind(&served.path).unwrap());
     let file = served.path.with_extension("txt");
-    std::fs::write(&file, "kept").unwrap();
+    fs::write(&file, "kept").unwrap();
     ExecBridge::bind(&file).unwrap_err();
-    assert_eq!(std::fs::read(&file).unwrap(), b"kept");
+    assert_eq!(fs::read(&file).unwrap(), b"kept");
 }

@@ -27,6 +27,11 @@ impl Descriptors {
         Self { files, open: Mutex::default() }
     }
 
+    /// The file of `pack` when it is open already.
+    pub(super) fn open(&self, pack: PackId) -> Option<Arc<dyn PackFile>> {
+        self.open.lock().used(pack)
+    }
+
     /// The file of `pack`; opens it, and lets go of the one unused for longest, where needed.
     pub(super) fn file(&self, pack: PackId) -> io::Result<Arc<dyn PackFile>> {
         if let Some(file) = self.open.lock().used(pack) {

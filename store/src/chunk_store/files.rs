@@ -3,10 +3,12 @@
 use std::{
     fmt,
     fs::{File, OpenOptions},
-    io::{self, IoSlice, Write},
+    io::{self, IoSlice, IoSliceMut, Write},
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
+
+use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::ids::PackId;
 
@@ -30,6 +32,13 @@ pub trait PackFile: Send + Sync + fmt::Debug {
     /// # Errors
     /// `UnexpectedEof` when the file ends before; those of the file system.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Fills `buffer` from `offset` without waiting for the disk, and tells whether it could: false
+    /// when some of the bytes are not in memory, and then `buffer` holds anything.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    fn read_cached_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<bool>;
 
     /// Bytes of the file.
     ///
@@ -132,6 +141,17 @@ impl PackFile for File {
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         FileExt::read_exact_at(self, buffer, offset)
+    }
+
+    fn read_cached_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
+        let wanted = buffer.len();
+        let mut pieces = [IoSliceMut::new(buffer)];
+        match rustix::io::preadv2(self, &mut pieces, offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) => Ok(read == wanted),
+            // Not in memory, or a file system or kernel that cannot tell.
+            Err(Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            Err(cause) => Err(cause.into()),
+        }
     }
 
     fn length(&self) -> io::Result<u64> {

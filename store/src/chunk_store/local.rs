@@ -31,6 +31,9 @@ use crate::{
 /// Batches that may wait for the writer; further ones wait in their callers.
 const WAITING_MAX: usize = 256;
 
+/// Bytes up to which copying from memory is cheaper than a change of thread.
+const READ_HERE_MAX: u32 = 2 << 20;
+
 /// Keeps packs as files of one directory. Each start writes packs of its own: no pack is ever
 /// appended to by two writers, nor after a failed write or sync.
 ///
@@ -120,6 +123,21 @@ impl LocalChunkStore {
     }
 }
 
+impl LocalChunkStore {
+    /// The bytes of `extent` when they can be had without waiting for the disk, so that no other
+    /// thread is needed for them.
+    fn read_cached(&self, extent: Extent) -> Result<Option<Bytes>> {
+        if extent.length > READ_HERE_MAX {
+            return Ok(None);
+        }
+        let Some(file) = self.descriptors.open(extent.pack) else { return Ok(None) };
+        let mut bytes = vec![0; extent.length as usize];
+        let read = file.read_cached_at(&mut bytes, extent.offset);
+        let at = || format!("pack {} at {}", extent.pack, extent.offset);
+        Ok(read.map_err(|cause| error::io(at())(cause))?.then(|| bytes.into()))
+    }
+}
+
 #[async_trait]
 impl ChunkStore for LocalChunkStore {
     async fn append(&self, batch: Batch) -> Result<Receipt> {
@@ -133,6 +151,9 @@ impl ChunkStore for LocalChunkStore {
     }
 
     async fn read(&self, extent: Extent) -> Result<Bytes> {
+        if let Some(bytes) = self.read_cached(extent)? {
+            return Ok(bytes);
+        }
         let descriptors = self.descriptors.clone();
         blocking(move || {
             let at = || format!("pack {} at {}", extent.pack, extent.offset);

@@ -20,7 +20,7 @@ const READ_AHEAD: usize = 3;
 const PLAN_CHUNKS: usize = 64;
 
 /// Stored bytes up to which opening is cheaper than a change of thread.
-const OPEN_HERE_MAX: u32 = 256 << 10;
+const OPEN_HERE_MAX: u32 = 2 << 20;
 
 /// A reader of one file; cheap to clone. Serves as long as the file's key is fresh; what is opened anew
 /// after that asks for the key again.
@@ -93,10 +93,11 @@ impl FileReader {
         }
         let spans: Vec<_> = self.open.manifest.spans(range).collect();
         let mut planned = self.plan(&spans).await?;
-        if let (1, Some(one)) = (planned.len(), planned.pop()) {
+        if planned.len() == 1
+            && let Some(one) = planned.pop()
+        {
             return read_chunk(&self.inner, one).await;
         }
-        let planned = self.plan(&spans).await?;
         let pieces = stream::iter(planned)
             .map(|planned| spawned(self.inner.clone(), planned))
             .buffered(READ_AHEAD)

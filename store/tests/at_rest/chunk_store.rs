@@ -164,6 +164,10 @@ impl PackFile for FaultyFile {
         self.0.read_exact_at(buffer, offset)
     }
 
+    fn read_cached_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
+        self.0.read_cached_at(buffer, offset)
+    }
+
     fn length(&self) -> io::Result<u64> {
         self.0.length()
     }
