@@ -4,7 +4,6 @@ Requests are written by hand, byte for byte, as no client library would send the
 """
 
 import base64
-import binascii
 import contextlib
 import datetime
 import hashlib
@@ -25,10 +24,9 @@ import urllib.parse
 import zipfile
 import zlib
 
-import boto3
 from botocore.exceptions import ClientError
 
-from vault import Vault, wait_for
+from vault import BIN, Vault, wait_for
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 SIGNED_CHUNKS = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
@@ -84,7 +82,7 @@ class Signer:
         return names, mac(self.key(), to_sign).hex()
 
     def headers(self, host, method, target, extra=(), payload=EMPTY, path=None):
-        """All headers of a request; `extra` are signed, too; `path` is signed in place of the target's."""
+        """All headers of a request, `extra` among them; `path` is signed in place of the target's."""
         own, _, query = target.partition("?")
         path = path or own
         query = "&".join(sorted(f if "=" in f else f + "=" for f in query.split("&"))) if query else ""
@@ -385,8 +383,8 @@ class Bodies(Raw):
         self.assertEqual(parts, [])
         self.s3.abort_multipart_upload(Bucket="bucket", Key="cut", UploadId=upload)
         made = self.upload()
-        self.cut("PUT", f"/sequencestore/{self.store}/upload/{made}/part?partNumber=1&partSource=SOURCE1",
-                 "omics")
+        path = f"/sequencestore/{self.store}/upload/{made}/part"
+        self.cut("PUT", f"{path}?partNumber=1&partSource=SOURCE1", "omics")
         time.sleep(0.3)
         parts = self.omics.list_read_set_upload_parts(
             sequenceStoreId=self.store, uploadId=made, partSource="SOURCE1"
@@ -496,7 +494,8 @@ class Bodies(Raw):
             ])
             previous = mac(signer.key(), to_sign).hex()
             SIGNATURES.append(previous)
-            frames.append([b"%x;chunk-signature=%s\r\n" % (len(piece), previous.encode()), piece, b"\r\n"])
+            head = b"%x;chunk-signature=%s\r\n" % (len(piece), previous.encode())
+            frames.append([head, piece, b"\r\n"])
         frames = spoil(frames) if spoil else frames
         return self.send("PUT", "/bucket/new", headers, b"".join(b"".join(f) for f in frames))
 
@@ -539,6 +538,7 @@ class Bodies(Raw):
         for body in (b"", b"one", b"", b"", b"x" * 200_000):
             answer = s3.put_object(Bucket="bucket", Key="empty", Body=body)
             self.assertEqual(answer["ETag"].strip('"'), hashlib.md5(body).hexdigest())
+            self.assertEqual(answer["ResponseMetadata"]["RetryAttempts"], 0)
         s3.delete_object(Bucket="bucket", Key="empty")
 
     def test_a_form_without_a_length_is_refused(self):
@@ -1078,7 +1078,6 @@ class Tls(unittest.TestCase):
         env = {**self.vault.shell_env()}
         env.pop("SSL_CERT_FILE", None)
         env.pop("AWS_CA_BUNDLE", None)
-        from vault import BIN
         done = subprocess.run(
             [BIN / "readvault", "store", "ls"], env=env, capture_output=True, text=True, timeout=120
         )

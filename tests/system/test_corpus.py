@@ -1,7 +1,7 @@
 """Every file of the corpus, up and down again through each door.
 
-The corpus is a folder beside the checkout, or the one that READVAULT_CORPUS names; without it these tests
-are skipped.
+The corpus is a folder beside the checkout, or the one that READVAULT_CORPUS names; without it these
+tests are skipped.
 """
 
 import concurrent.futures

@@ -649,7 +649,8 @@ class Workflows(Storage):
 
     def test_a_workflow_becomes_active_within_its_waiter(self):
         text = (
-            "version 1.0\nworkflow w {\n  input { String who  Int n = 1 }\n  call t { input: who = who }\n}\n"
+            "version 1.0\nworkflow w {\n  input { String who  Int n = 1 }\n"
+            "  call t { input: who = who }\n}\n"
             "task t { input { String who } command { echo ~{who} } output { String o = stdout() } "
             "runtime { docker: \"tools\" } }\n"
         )

@@ -241,8 +241,8 @@ mod tests {
         let expect = (header::EXPECT, "100-continue");
         let empty = (header::CONTENT_LENGTH, "0");
         let some = (header::CONTENT_LENGTH, "5");
-        assert!(!closes(&[empty.clone()], StatusCode::OK));
-        assert!(!closes(&[some.clone()], StatusCode::FORBIDDEN));
+        assert!(!closes(std::slice::from_ref(&empty), StatusCode::OK));
+        assert!(!closes(std::slice::from_ref(&some), StatusCode::FORBIDDEN));
         assert!(!closes(&[expect.clone(), some.clone()], StatusCode::OK));
         assert!(closes(&[expect.clone(), some], StatusCode::FORBIDDEN));
         assert!(closes(&[expect, empty], StatusCode::OK));
