@@ -23,6 +23,12 @@ mod work;
 /// Worker threads of the runtime: one a core, and no fewer than this.
 const THREADS_MIN: usize = 2;
 
+/// Times that a port which is taken is tried again.
+const BIND_ATTEMPTS: u32 = 50;
+
+/// Time between two of these.
+const BIND_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// What every part of the server stands on.
 #[derive(Clone, Debug)]
 struct Ground {
@@ -118,10 +124,23 @@ async fn run(settings: Serve, doors: Doors, source: open::Source) -> Result<()> 
     open.close().await
 }
 
-/// Listens before the vault is opened, so that a port that is taken is said at once.
+/// Listens before the vault is opened, so that a port that stays taken is said early.
 fn bind(settings: &Serve) -> Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(settings.listen)
-        .with_context(|| format!("{} can't be listened on", settings.listen))?;
+    let mut patience = BIND_ATTEMPTS;
+    let listener = loop {
+        match std::net::TcpListener::bind(settings.listen) {
+            Ok(listener) => break listener,
+            // After a kill the server of an earlier start may still be dying.
+            Err(cause) if cause.kind() == std::io::ErrorKind::AddrInUse && patience > 0 => {
+                patience -= 1;
+                std::thread::sleep(BIND_PAUSE);
+            }
+            Err(cause) => {
+                return Err(cause)
+                    .with_context(|| format!("{} can't be listened on", settings.listen));
+            }
+        }
+    };
     listener.set_nonblocking(true).context("the port can't be used")?;
     Ok(listener)
 }

@@ -124,6 +124,8 @@ class Vault:
             self.log.close()
             if self.own_data:
                 shutil.rmtree(self.data, ignore_errors=True)
+                shutil.rmtree(f"{self.data}.state", ignore_errors=True)
+                pathlib.Path(f"{self.data}.log").unlink(missing_ok=True)
 
     def tail(self, lines=30):
         text = (self.data.parent / f"{self.data.name}.log").read_text(errors="replace")

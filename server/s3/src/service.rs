@@ -90,8 +90,8 @@ pub fn service(parts: S3Parts) -> S3 {
 #[derive(Clone, Debug)]
 pub struct S3(S3Service);
 
-/// The answer to a request whose body s3s would hold in memory before anyone is asked: a form of unknown
-/// length, or a document above [`XML_BYTES_MAX`].
+/// The answer to a request whose body s3s would hold in memory before anyone is asked: a form of
+/// unknown length, or a document above [`XML_BYTES_MAX`].
 fn oversized(method: &Method, headers: &HeaderMap) -> Option<HttpResponse> {
     if method != Method::POST {
         return None;
