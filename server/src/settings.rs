@@ -99,6 +99,11 @@ pub struct Serve {
     /// MiB of one run's file system in memory; a sixth of the machine's when not given.
     #[arg(long, env = "READVAULT_RUN_SCRATCH_MIB")]
     pub run_scratch_mib: Option<u64>,
+    /// How inputs reach a run: `auto` (up to a quarter of its memory in its tmpfs, larger ones by a
+    /// read-only mount that decrypts on demand), `tmpfs` or `mount` for all.
+    #[arg(long, env = "READVAULT_RUN_STAGING", default_value = "auto",
+          value_parser = ["auto", "tmpfs", "mount"])]
+    pub run_staging: String,
     /// Hours after which a run is ended.
     #[arg(long, env = "READVAULT_RUN_HOURS", default_value_t = 168)]
     pub run_hours: u64,

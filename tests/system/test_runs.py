@@ -1,5 +1,6 @@
 """Runs end to end: the real miniwdl in the real sandbox, on inputs of a real vault. Root only."""
 
+import hashlib
 import io
 import json
 import os
@@ -10,7 +11,7 @@ import time
 import unittest
 import zipfile
 
-from vault import BIN, ROOT, Vault, wait_for
+from vault import BIN, CORPUS, Vault, wait_for
 
 IMAGES = pathlib.Path(os.environ.get("READVAULT_TEST_IMAGES", "/nonexistent"))
 
@@ -40,9 +41,12 @@ def wdl(command, inputs="String word", names="word = word", image="tools:1", **m
 @unittest.skipUnless(os.geteuid() == 0, "runs need root")
 @unittest.skipUnless((IMAGES / "tools").is_dir(), "READVAULT_TEST_IMAGES names no images")
 class Runs(unittest.TestCase):
+    settings = []
+
     @classmethod
     def setUpClass(cls):
-        cls.vault = Vault(extra=["--run-memory-mib", "1024", "--run-scratch-mib", "512"]).start()
+        resources = ["--run-memory-mib", "1024", "--run-scratch-mib", "512"]
+        cls.vault = Vault(extra=[*resources, *cls.settings]).start()
         data = str(cls.vault.data)
         tools, engine = str(IMAGES / "tools"), str(IMAGES / "engine-wdl")
         cls.admin("image", "import", tools, "--name", "tools:1", "--data", data)
@@ -268,6 +272,40 @@ class Runs(unittest.TestCase):
             finally:
                 self.vault = mine
                 self.omics, self.s3 = clients
+
+
+@unittest.skipUnless(os.geteuid() == 0, "runs need root")
+@unittest.skipUnless((IMAGES / "tools").is_dir(), "READVAULT_TEST_IMAGES names no images")
+@unittest.skipUnless(CORPUS.is_dir(), "the corpus is not here")
+class Mounted(Runs):
+    """Every valid file of the corpus, read by a task through the run's decrypting mount."""
+
+    settings = ["--run-staging", "mount"]
+
+    def test_every_file_of_the_corpus_reads_the_same_through_the_mount(self):
+        files = sorted(
+            path for folder in ("bam", "cram", "fastq", "ubam")
+            for path in (CORPUS / folder).rglob("*")
+            if path.suffix in (".bam", ".cram", ".fq", ".gz", ".bai", ".crai") and path.is_file()
+        )
+        for number, path in enumerate(files):
+            self.s3.upload_file(str(path), "results", f"corpus/{number}/{path.name}")
+        uris = [f"s3://results/corpus/{n}/{path.name}" for n, path in enumerate(files)]
+        command = "while read -r file; do sha256sum < $file; done < ~{write_lines(files)}"
+        text = wdl(command, inputs="Array[File] files", names="files = files")
+        run = self.start(text, {"files": uris})
+        state = self.ended(run, 200)
+        self.assertEqual(state["status"], "COMPLETED", state.get("statusMessage"))
+        read = [line.split()[0] for line in self.output(run).decode().splitlines()]
+        written = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+        self.assertEqual(read, written)
+        print(f"{len(files)} files equal through the mount", flush=True)
+        self.nothing_left()
+
+
+# The tests of the class above run once, without a mount.
+for name in [name for name in dir(Runs) if name.startswith("test_")]:
+    setattr(Mounted, name, None)
 
 
 if __name__ == "__main__":

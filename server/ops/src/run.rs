@@ -26,7 +26,10 @@ use std::{
     sync::Arc,
 };
 
-use readvault_exec_protocol::{agent::RunResources, run::RunOutcome};
+use readvault_exec_protocol::{
+    agent::RunResources,
+    run::{RunOutcome, Staging},
+};
 use readvault_store::{catalog::RowKey, vault::FileRef};
 use serde::{Deserialize, Serialize};
 
@@ -290,6 +293,8 @@ pub fn record_row(id: &str) -> RowKey {
 pub struct RunSettings {
     /// Allocation of each run.
     pub resources: RunResources,
+    /// How inputs reach a run.
+    pub staging: Staging,
     /// Unix socket on which this server serves the run conversation.
     pub server_socket: PathBuf,
     /// Bytes of all logs of one run; what comes after is dropped with a marker.

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use readvault_exec_protocol::agent::RunResources;
+use readvault_exec_protocol::{agent::RunResources, run::Staging};
 use readvault_inspect_protocol::{Inspector, InspectorSettings};
 use readvault_ops::{
     dispatch::{NoAgent, RunDispatch, start_job::StartRunJob},
@@ -139,6 +139,11 @@ fn runs(settings: &Serve, ground: &Ground, objects: &Objects, socket: Option<Pat
         dispatch,
         settings: RunSettings {
             resources: resources(settings),
+            staging: match settings.run_staging.as_str() {
+                "tmpfs" => Staging::Tmpfs,
+                "mount" => Staging::Mount,
+                _ => Staging::Auto,
+            },
             server_socket: socket.unwrap_or_default(),
             log_bytes_max: RUN_LOG_BYTES_MAX,
         },

@@ -28,14 +28,14 @@ impl RunInput {
     }
 
     /// What the run's processes are told of it.
-    pub(crate) fn spec(&self) -> InputSpec {
+    pub(crate) fn spec(&self, staging: Staging) -> InputSpec {
         InputSpec {
             uri: self.uri.clone(),
             name: self.name.clone(),
             length: self.file.length,
             // The manifest names the bytes as well as a digest does where none was computed.
             digest: self.sha256.clone().unwrap_or_else(|| self.file.manifest.to_string()),
-            staging: Staging::Auto,
+            staging,
         }
     }
 }

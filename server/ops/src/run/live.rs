@@ -143,7 +143,7 @@ impl Runs {
             definition_bytes: run.workflow.definition.length,
             definition_sha256: run.workflow.sha256.clone(),
             parameters,
-            inputs: inputs.iter().map(RunInput::spec).collect(),
+            inputs: inputs.iter().map(|input| input.spec(self.parts.settings.staging)).collect(),
             resources: run.resources,
             images: Vec::new(),
         }

@@ -141,6 +141,7 @@ impl Harness {
                     scratch_bytes: 1 << 30,
                     seconds_max: 60,
                 },
+                staging: readvault_exec_protocol::run::Staging::Auto,
                 server_socket: "/nowhere".into(),
                 log_bytes_max: 1000,
             },
