@@ -1,1 +1,2 @@
-//! Whole-system tests with real clients over a real server.
+//! Tests of the whole: what holds across rooms (`tests/tidy.rs`), and a real server with real clients
+//! (`system/`, in Python, run by `scripts/test`).
