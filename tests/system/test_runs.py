@@ -5,13 +5,16 @@ import io
 import json
 import os
 import pathlib
+import random
 import subprocess
 import textwrap
 import time
 import unittest
 import zipfile
 
-from vault import BIN, CORPUS, Vault, wait_for
+from botocore.exceptions import BotoCoreError, ClientError
+
+from vault import BIN, CORPUS, LONG, Vault, wait_for
 
 IMAGES = pathlib.Path(os.environ.get("READVAULT_TEST_IMAGES", "/nonexistent"))
 
@@ -148,8 +151,6 @@ class Runs(unittest.TestCase):
         self.nothing_left()
 
     def test_parameters_are_checked_before_anything_starts(self):
-        from botocore.exceptions import ClientError
-
         workflow = self.workflow(wdl("cat ~{file}", inputs="File file", names="file = file"))
         role = self.vault.env["READVAULT_RUN_ROLE"]
         wrong = [
@@ -203,6 +204,19 @@ class Runs(unittest.TestCase):
             echo x > /usr/bin/planted 2>/dev/null && echo WROTE-IMAGE || echo image-read-only
             cat /proc/1/environ 2>/dev/null | tr '\0' '\n' | grep -iE 'secret|AWS_ACCESS' && echo LEAK || echo no-secrets
             ls /dev | tr '\n' ' '
+            perl -e '
+                my %calls = (ptrace => [101, 16, 1, 0, 0], process_vm_readv => [310, 1, 0, 0, 0, 0, 0],
+                    mount => [165, 0, 0, 0, 0, 0], fsopen => [430, "tmpfs", 0], setns => [308, 0, 0],
+                    unshare => [272, 0x10000000], keyctl => [250, 0, 0], add_key => [248, 0, 0, 0, 0, 0],
+                    bpf => [321, 0, 0, 0], perf_event_open => [298, 0, 0, -1, -1, 0],
+                    userfaultfd => [323, 0], io_uring_setup => [425, 1, 0], kexec_load => [246, 0, 0, 0, 0],
+                    open_by_handle_at => [304, 0, 0, 0], personality => [135, 0x0400000],
+                    memfd_secret => [447, 0], init_module => [175, 0, 0, 0]);
+                for (sort keys %calls) {
+                    my @call = @{$calls{$_}};
+                    my $found = syscall($call[0], @call[1..$#call]);
+                    print $found == -1 ? "refused $_ ($!)\n" : "ALLOWED $_\n";
+                }'
         """)
         probe = probe.replace("PORT", str(self.vault.port)).replace("DATA", str(self.vault.data))
         run = self.start(wdl(probe))
@@ -210,11 +224,12 @@ class Runs(unittest.TestCase):
         self.assertEqual(state["status"], "COMPLETED", state.get("statusMessage"))
         found = self.output(run).decode()
         print("\n" + found)
+        self.assertEqual(found.count("refused "), 17, found)
         for good in ["no-server", "no-net", "no-shim", "no-data", "no-mount", "no-unshare",
                      "image-read-only", "no-secrets", "CapEff: 0000000000000000", "NoNewPrivs: 1",
                      "Seccomp: 2"]:
             self.assertIn(good, found)
-        for bad in ["REACHED", "SEES", "MOUNTED", "UNSHARED", "WROTE", "LEAK"]:
+        for bad in ["ALLOWED", "REACHED", "SEES", "MOUNTED", "UNSHARED", "WROTE", "LEAK"]:
             self.assertNotIn(bad, found)
         self.nothing_left()
 
@@ -303,9 +318,82 @@ class Mounted(Runs):
         self.nothing_left()
 
 
-# The tests of the class above run once, without a mount.
+@unittest.skipUnless(os.geteuid() == 0, "runs need root")
+@unittest.skipUnless((IMAGES / "tools").is_dir(), "READVAULT_TEST_IMAGES names no images")
+class Killed(Runs):
+    """kill -9 of any process of a vault in any phase of a run: the run ends, and nothing of it is left."""
+
+    KILLS = int(os.environ.get("READVAULT_RUN_KILLS", "60" if LONG else "6"))
+
+    def processes(self):
+        """What runs for this vault now, by what it is: agent, server, and all of the run's groups."""
+        children = subprocess.run(
+            ["pgrep", "-P", str(self.vault.process.pid)], capture_output=True, text=True
+        ).stdout.split()
+        found = []
+        for pid in children:
+            line = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+            kind = "agent" if b"\0agent\0" in line else "server"
+            found.append((kind, int(pid)))
+            if kind == "agent":
+                agent = pid
+        for pid in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                groups = (pid / "cgroup").read_text()
+                line = (pid / "cmdline").read_bytes()
+                parent = (pid / "stat").read_text().rsplit(")", 1)[1].split()[1]
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if "/run-" in groups and "readvault-" in groups:
+                part = groups.split("/run-")[1].split("\n")[0].split("/")[1:2] or ["?"]
+                kind = "supervisor" if b"\0supervise\0" in line else part[0]
+                found.append((kind, int(pid.name)))
+            elif parent == agent:
+                found.append(("starting supervisor", int(pid.name)))
+        return found
+
+    def test_any_process_killed_at_any_time_leaves_nothing(self):
+        seed = int(os.environ.get("READVAULT_SEED", time.time_ns() % 1_000_000))
+        print(f"\nseed {seed}, kills {self.KILLS}", flush=True)
+        chance = random.Random(seed)
+        text = wdl("cat ~{file}; sleep 0.5", inputs="File file", names="file = file")
+        workflow = self.workflow(text)
+        ends = {}
+        for number in range(self.KILLS):
+            run = self.omics.start_run(
+                workflowId=workflow, roleArn=self.vault.env["READVAULT_RUN_ROLE"],
+                outputUri="s3://results/out", parameters={"file": "s3://results/in/hello.txt"},
+            )["id"]
+            time.sleep(chance.uniform(0, 1.6))
+            kinds = {}
+            for kind, pid in self.processes():
+                kinds.setdefault(kind, []).append(pid)
+            kind = chance.choice(sorted(kinds))
+            try:
+                os.kill(chance.choice(kinds[kind]), 9)
+            except ProcessLookupError:
+                pass
+            state = wait_for(lambda: self.look(run), 90, 0.2)
+            ends.setdefault(kind, []).append(state)
+            if state != "COMPLETED":
+                outputs = [key for key in self.keys(run) if key.startswith(f"out/{run}/out/")]
+                self.assertEqual(outputs, [], f"kill {number}: a {state} run left outputs")
+            self.nothing_left()
+        print(ends, flush=True)
+
+    def look(self, run):
+        """The end of a run; none while it goes on or the server is away."""
+        try:
+            state = self.omics.get_run(id=run)["status"]
+        except (BotoCoreError, ClientError):
+            return None
+        return state if state in ("COMPLETED", "FAILED", "CANCELLED") else None
+
+
+# The tests of the first class run once.
 for name in [name for name in dir(Runs) if name.startswith("test_")]:
     setattr(Mounted, name, None)
+    setattr(Killed, name, None)
 
 
 if __name__ == "__main__":

@@ -123,6 +123,10 @@ class Vault:
         finally:
             self.log.close()
             if self.own_data:
+                stat = os.stat(self.data)
+                name = f"{stat.st_dev:x}-{stat.st_ino:x}"
+                shutil.rmtree(f"/var/lib/readvault-exec/{name}", ignore_errors=True)
+                shutil.rmtree(f"/run/readvault-{name}", ignore_errors=True)
                 shutil.rmtree(self.data, ignore_errors=True)
                 shutil.rmtree(f"{self.data}.state", ignore_errors=True)
                 pathlib.Path(f"{self.data}.log").unlink(missing_ok=True)
