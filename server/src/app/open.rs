@@ -123,7 +123,7 @@ pub(super) async fn vault(data: &Path, source: Source) -> Result<Open> {
     let chunks = Arc::new(chunks);
     let mut packs = Vec::new();
     for pack in vault::unsettled(&*catalog, chunks.packs()?).await? {
-        match chunks.contents(pack).await {
+        match chunks.summary(pack).await {
             Ok(contents) => packs.push(contents),
             // A start that ended before its first batch leaves a pack without even a header.
             Err(cause) => tracing::warn!(%pack, %cause, "a pack can't be read"),

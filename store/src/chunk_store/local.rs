@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    ChunkStore, Directory, Extent, PackFiles, Receipt, StoreParams,
+    ChunkStore, Directory, Extent, PackFile, PackFiles, Receipt, StoreParams,
     assemble::Chain,
     check_batch,
     descriptors::Descriptors,
@@ -24,12 +24,18 @@ use super::{
 use crate::{
     Error, ErrorKind, Result, error,
     ids::PackId,
-    pack::{Batch, PackContents, read_pack_of},
+    pack::{
+        Batch, FOOTER_END_BYTES, PACK_HEADER_BYTES, PackContents, footer_offset, read_closed,
+        read_pack_of,
+    },
     seal::VaultKey,
 };
 
 /// Batches that may wait for the writer; further ones wait in their callers.
 const WAITING_MAX: usize = 256;
+
+/// Bytes of a footer that is read alone; a larger one is read with its pack.
+const FOOTER_BYTES_MAX: u64 = 128 << 20;
 
 /// Bytes up to which copying from memory is cheaper than a change of thread.
 const READ_HERE_MAX: u32 = 2 << 20;
@@ -90,6 +96,24 @@ impl LocalChunkStore {
         self.files.list().map_err(error::io("directory of packs"))
     }
 
+    /// What `pack` holds, as a start needs it: of a closed pack from its footer alone, of one that was left
+    /// open from all of its bytes, which are in memory meanwhile (at most [`PACK_BYTES_MAX`](super::PACK_BYTES_MAX)).
+    ///
+    /// # Errors
+    /// `NotFound`; `Unavailable`. Damage, and a pack that was never begun, are told in the result.
+    pub async fn summary(&self, pack: PackId) -> Result<PackContents> {
+        let (descriptors, vault_key) = (self.descriptors.clone(), self.vault_key.clone());
+        let closed = blocking(move || {
+            let file = descriptors.file(pack).map_err(error::io(format!("pack {pack}")))?;
+            let closed = closed(&*file, &vault_key).map_err(error::io(format!("pack {pack}")))?;
+            Ok(closed.filter(|contents| contents.header.pack == pack))
+        });
+        match closed.await? {
+            Some(contents) => Ok(contents),
+            None => self.contents(pack).await,
+        }
+    }
+
     /// Reads what `pack` holds from its bytes alone. Holds the whole pack in memory meanwhile.
     ///
     /// # Errors
@@ -136,6 +160,27 @@ impl LocalChunkStore {
         let at = || format!("pack {} at {}", extent.pack, extent.offset);
         Ok(read.map_err(|cause| error::io(at())(cause))?.then(|| bytes.into()))
     }
+}
+
+/// What a pack with a sound footer holds.
+fn closed(file: &dyn PackFile, vault_key: &VaultKey) -> std::io::Result<Option<PackContents>> {
+    let length = file.length()?;
+    let least = (PACK_HEADER_BYTES + FOOTER_END_BYTES) as u64;
+    if length < least {
+        return Ok(None);
+    }
+    let mut end = [0; FOOTER_END_BYTES];
+    file.read_exact_at(&mut end, length - FOOTER_END_BYTES as u64)?;
+    let Some(offset) = footer_offset(&end) else { return Ok(None) };
+    let Some(footer_bytes) = length.checked_sub(offset) else { return Ok(None) };
+    if footer_bytes > FOOTER_BYTES_MAX {
+        return Ok(None);
+    }
+    let mut header = [0; PACK_HEADER_BYTES];
+    file.read_exact_at(&mut header, 0)?;
+    let mut footer = vec![0; usize::try_from(footer_bytes).expect("the footer is bounded")];
+    file.read_exact_at(&mut footer, offset)?;
+    Ok(read_closed(&header, &footer, vault_key))
 }
 
 #[async_trait]

@@ -15,7 +15,8 @@ pub const PACK_HEADER_BYTES: usize = 4 + 1 + 16 + 16 + 4;
 const FOOTER_MAGIC: [u8; 4] = *b"RVf1";
 const END_MAGIC: [u8; 4] = *b"RVe1";
 const PACK_VERSION: u8 = 1;
-const FOOTER_END_BYTES: usize = 8 + 4 + 4;
+/// Bytes at the very end of a closed pack: where its footer begins, its checksum, a mark.
+pub(crate) const FOOTER_END_BYTES: usize = 8 + 4 + 4;
 
 /// What a pack says of itself in the clear. The indexes are bound to its id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,16 +83,26 @@ pub(crate) fn footer_bytes(index_bytes: u64, index_count: u64) -> u64 {
     4 + 1 + 4 + index_bytes + 4 * index_count + FOOTER_END_BYTES as u64
 }
 
+/// Where the footer of a pack begins that ends with `end`; none when no footer ends so.
+pub(crate) fn footer_offset(end: &[u8; FOOTER_END_BYTES]) -> Option<u64> {
+    let mut fields = Reader::new(end);
+    let (offset, _) = (fields.u64().ok()?, fields.u32().ok()?);
+    (fields.array().ok()? == END_MAGIC).then_some(offset)
+}
+
 /// Finds the footer from the end of a pack: where it begins, and the index records that it repeats.
 pub(super) fn find_footer(pack: &[u8]) -> Option<(usize, Vec<&[u8]>)> {
     let (_, end) = pack.split_last_chunk::<FOOTER_END_BYTES>()?;
+    let offset = usize::try_from(footer_offset(end)?).ok()?;
+    Some((offset, footer_indexes(pack.get(offset..)?)?))
+}
+
+/// The index records that a footer repeats; none when it is not sound.
+pub(super) fn footer_indexes(footer: &[u8]) -> Option<Vec<&[u8]>> {
+    let (_, end) = footer.split_last_chunk::<FOOTER_END_BYTES>()?;
     let mut fields = Reader::new(end);
-    let (offset, sum) = (fields.u64().ok()?, fields.u32().ok()?);
-    if fields.array().ok()? != END_MAGIC {
-        return None;
-    }
-    let offset = usize::try_from(offset).ok()?;
-    let footer = pack.get(offset..pack.len() - 8)?;
+    let (_, sum) = (fields.u64().ok()?, fields.u32().ok()?);
+    let footer = footer.get(..footer.len() - 8)?;
     if crc32c::crc32c(footer) != sum {
         return None;
     }
@@ -109,5 +120,5 @@ pub(super) fn find_footer(pack: &[u8]) -> Option<(usize, Vec<&[u8]>)> {
         }
         indexes.push(index);
     }
-    Some((offset, indexes))
+    Some(indexes)
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::Range};
 
 use super::{
     BatchIndex, INDEX_MAGIC, PACK_HEADER_BYTES, PackHeader,
-    frame::find_footer,
+    frame::{find_footer, footer_indexes},
     index::{INDEX_HEADER_BYTES, chain_hash, decode_header, index_record_bytes},
 };
 use crate::{
@@ -107,6 +107,19 @@ fn read_behind(
         None => PackEnd::Open,
     };
     PackContents { header, batches: walk.batches.into_values().collect(), end, damaged }
+}
+
+/// Reads a closed pack from its header and its footer alone, as a start does; none when either is not
+/// sound. Damage of the records between them is a scrub's to find.
+#[must_use]
+pub fn read_closed(header: &[u8], footer: &[u8], vk: &VaultKey) -> Option<PackContents> {
+    let header = PackHeader::decode(header).ok()?;
+    let mut batches = Vec::new();
+    for record in footer_indexes(footer)? {
+        let (number, index) = BatchIndex::open(record, header.pack, vk).ok()?;
+        batches.push(ReadBatch { number, index, hash: chain_hash(record) });
+    }
+    Some(PackContents { header, batches, end: PackEnd::Closed, damaged: Vec::new() })
 }
 
 struct Walk<'a> {

@@ -17,8 +17,11 @@ use crate::{
 /// A manifest record of at most so many bytes is read at once and kept whole.
 const RECORD_WHOLE_MAX: u32 = 160 << 10;
 
-/// Open manifests that are kept.
-const MANIFESTS_MAX: usize = 1024;
+/// Bytes of open manifests that are kept.
+const MANIFEST_BYTES_MAX: usize = 32 << 20;
+
+/// Bytes that an open manifest takes beside those of its record.
+const MANIFEST_EXTRA_BYTES: usize = 1 << 10;
 
 /// Time for which an open manifest serves: as long as one use of its key keeps that fresh.
 const FRESH: Duration = Duration::from_secs(40);
@@ -32,6 +35,13 @@ pub(super) struct OpenFile {
 }
 
 impl OpenFile {
+    /// Bytes of memory that this takes, about.
+    fn weight(&self) -> usize {
+        // A record that is not kept whole still has the first frames of its body in memory.
+        self.record.as_ref().map_or(RECORD_WHOLE_MAX as usize, |record| 2 * record.len())
+            + MANIFEST_EXTRA_BYTES
+    }
+
     /// The stored bytes `range` of the manifest's record.
     pub(super) async fn fetch(&self, chunks: &dyn ChunkStore, range: Range<u64>) -> Result<Bytes> {
         fetch(chunks, self.row, self.record.as_ref(), range).await
@@ -86,11 +96,32 @@ impl Inner {
     }
 }
 
-/// Open manifests by id, bounded in number and time.
+/// Open manifests by id, bounded in bytes and time.
 #[derive(Debug)]
 pub(super) struct ManifestCache {
     clock: Arc<dyn Clock>,
-    open: Mutex<HashMap<ManifestId, Kept>>,
+    open: Mutex<Manifests>,
+}
+
+#[derive(Debug, Default)]
+struct Manifests {
+    by_id: HashMap<ManifestId, Kept>,
+    bytes: usize,
+}
+
+impl Manifests {
+    fn remove(&mut self, id: ManifestId) {
+        if let Some(kept) = self.by_id.remove(&id) {
+            self.bytes -= kept.file.weight();
+        }
+    }
+
+    /// Lets go of all that `leaves` names.
+    fn retain(&mut self, leaves: impl Fn(&Kept) -> bool) {
+        let gone: Vec<_> =
+            self.by_id.iter().filter(|(_, kept)| leaves(kept)).map(|(id, _)| *id).collect();
+        gone.into_iter().for_each(|id| self.remove(id));
+    }
 }
 
 #[derive(Debug)]
@@ -107,24 +138,28 @@ impl ManifestCache {
     fn get(&self, id: ManifestId) -> Option<Arc<OpenFile>> {
         let now = self.clock.monotonic();
         let open = self.open.lock();
-        open.get(&id).filter(|kept| now - kept.since < FRESH).map(|kept| kept.file.clone())
+        let kept = open.by_id.get(&id).filter(|kept| now - kept.since < FRESH);
+        kept.map(|kept| kept.file.clone())
     }
 
     fn keep(&self, id: ManifestId, file: Arc<OpenFile>) {
         let now = self.clock.monotonic();
+        let weight = file.weight();
         let mut open = self.open.lock();
-        if open.len() >= MANIFESTS_MAX {
-            open.retain(|_, kept| now - kept.since < FRESH);
+        open.remove(id);
+        if open.bytes + weight > MANIFEST_BYTES_MAX {
+            open.retain(|kept| now - kept.since >= FRESH);
         }
-        if open.len() >= MANIFESTS_MAX {
+        if open.bytes + weight > MANIFEST_BYTES_MAX {
             // Any will do: what is asked for again is opened again.
-            let some: Vec<_> = open.keys().take(MANIFESTS_MAX / 4).copied().collect();
-            some.iter().for_each(|id| drop(open.remove(id)));
+            let some: Vec<_> = open.by_id.keys().take(open.by_id.len() / 4 + 1).copied().collect();
+            some.into_iter().for_each(|id| open.remove(id));
         }
-        open.insert(id, Kept { file, since: now });
+        open.bytes += weight;
+        open.by_id.insert(id, Kept { file, since: now });
     }
 
     pub(super) fn forget(&self, id: ManifestId) {
-        self.open.lock().remove(&id);
+        self.open.lock().remove(id);
     }
 }

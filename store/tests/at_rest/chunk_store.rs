@@ -84,6 +84,7 @@ async fn local_keeps_batches_over_restarts() {
     assert_eq!(again.read(last).await.unwrap().len(), last.length as usize);
     assert_eq!(again.packs().unwrap(), [last.pack]);
     let contents = again.contents(last.pack).await.unwrap();
+    assert_eq!(again.summary(last.pack).await.unwrap(), contents, "the footer tells the same");
     assert_eq!((contents.end, contents.batches.len()), (PackEnd::Closed, 5));
     let other = again.append(batch(&sample, &[5])).await.unwrap().extents()[0];
     assert_ne!(other.pack, last.pack, "a start writes packs of its own");
