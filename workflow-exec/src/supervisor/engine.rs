@@ -152,12 +152,24 @@ pub(super) fn start(run: &Run, image: &ResolvedImage) -> Result<Container, Fault
     Container::start(&run.files, &plan).because(FailureReason::ServiceError)
 }
 
+/// miniwdl's own entry, with its count of cores made before the first task: two tasks that start together
+/// would otherwise both make it, and the later one forgets what the earlier one holds (an assertion of
+/// `cli_subprocess` in 1.16 then fails the run).
+const MINIWDL: &str = "\
+import logging
+from WDL import CLI
+from WDL.runtime.backend.podman import PodmanContainer
+PodmanContainer.detect_resource_limits(None, logging.getLogger('readvault'))
+CLI.main()";
+
 fn command(run: &Run) -> Vec<String> {
     let main = format!("{WORKFLOW}/definition/{}", run.spec.main);
     // `DIR/.` means this very directory, not one with a time stamp below it.
     let dir = format!("{}/.", run_dir(run));
     let input = format!("{WORKFLOW}/engine/inputs.json");
-    ["miniwdl", "run", "--no-color", "--dir", &dir, "-i", &input, &main].map(str::to_owned).into()
+    let command =
+        ["python3", "-c", MINIWDL, "run", "--no-color", "--dir", &dir, "-i", &input, &main];
+    command.map(str::to_owned).into()
 }
 
 fn environment(run: &Run, image: &ResolvedImage) -> Vec<(String, String)> {
