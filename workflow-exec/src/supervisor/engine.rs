@@ -162,14 +162,18 @@ from WDL.runtime.backend.podman import PodmanContainer
 PodmanContainer.detect_resource_limits(None, logging.getLogger('readvault'))
 CLI.main()";
 
+/// Starts miniwdl by [`MINIWDL`] where the image has Python, else by its name.
+const START: &str =
+    r#"command -v python3 >/dev/null && exec python3 -c "$0" "$@"; exec miniwdl "$@""#;
+
 fn command(run: &Run) -> Vec<String> {
     let main = format!("{WORKFLOW}/definition/{}", run.spec.main);
     // `DIR/.` means this very directory, not one with a time stamp below it.
     let dir = format!("{}/.", run_dir(run));
     let input = format!("{WORKFLOW}/engine/inputs.json");
     let command =
-        ["python3", "-c", MINIWDL, "run", "--no-color", "--dir", &dir, "-i", &input, &main];
-    command.map(str::to_owned).into()
+        ["/bin/sh", "-c", START, MINIWDL, "run", "--no-color", "--dir", &dir, "-i", &input];
+    command.map(str::to_owned).into_iter().chain([main]).collect()
 }
 
 fn environment(run: &Run, image: &ResolvedImage) -> Vec<(String, String)> {
