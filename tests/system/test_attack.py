@@ -26,7 +26,7 @@ import zlib
 
 from botocore.exceptions import ClientError
 
-from vault import BIN, Vault, wait_for
+from vault import BIN, Vault, VaultCase, wait_for
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 SIGNED_CHUNKS = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
@@ -135,15 +135,12 @@ class Answer:
         return f"{self.status} {self.code} {self.body[:200]!r}"
 
 
-class Raw(unittest.TestCase):
+class Raw(VaultCase):
     """A vault with a bucket, and requests by hand."""
 
     @classmethod
     def setUpClass(cls):
-        cls.vault = Vault().start()
-        cls.addClassCleanup(cls.vault.close)
-        cls.s3 = cls.vault.client("s3")
-        cls.omics = cls.vault.client("omics")
+        super().setUpClass()
         cls.s3.create_bucket(Bucket="bucket")
         cls.secret_body = b"private " * 100
         cls.s3.put_object(Bucket="bucket", Key="private", Body=cls.secret_body)

@@ -19,7 +19,7 @@ import boto3
 import botocore.config
 from botocore.exceptions import ClientError, ParamValidationError, WaiterError
 
-from vault import Vault, wait_for
+from vault import VaultCase, wait_for
 
 QUICK = {"Delay": 1, "MaxAttempts": 60}
 FASTA = b">chr1\n" + b"ACGTACGTAC\n" * 100 + b">chr2 second\n" + b"GGGGCCCCAA\n" * 50
@@ -29,15 +29,12 @@ def fastq(reads, seed=0):
     return b"".join(b"@r%d_%d\nACGTACGT\n+\nIIIIIIII\n" % (seed, n) for n in range(reads))
 
 
-class Storage(unittest.TestCase):
+class Storage(VaultCase):
     """A vault, its clients, and the steps that tests share."""
 
     @classmethod
     def setUpClass(cls):
-        cls.vault = Vault().start()
-        cls.addClassCleanup(cls.vault.close)
-        cls.s3 = cls.vault.client("s3")
-        cls.omics = cls.vault.client("omics")
+        super().setUpClass()
         cls.role = cls.vault.env["READVAULT_RUN_ROLE"]
         cls.account = cls.vault.env["READVAULT_ACCOUNT"]
         cls.s3.create_bucket(Bucket="drop")

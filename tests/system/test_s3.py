@@ -8,19 +8,14 @@ import unittest
 
 from botocore.exceptions import ClientError
 
-from vault import Vault
+from vault import VaultCase
 
 
-class S3(unittest.TestCase):
+class S3(VaultCase):
     @classmethod
     def setUpClass(cls):
-        cls.vault = Vault().start()
-        cls.s3 = cls.vault.client("s3")
+        super().setUpClass()
         cls.s3.create_bucket(Bucket="bucket")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.vault.close()
 
     def refused(self, code, call, **arguments):
         with self.assertRaises(ClientError) as caught:

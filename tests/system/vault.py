@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import unittest
 import urllib.request
 
 import boto3
@@ -140,6 +141,17 @@ class Vault:
 
     def __exit__(self, *_):
         self.close()
+
+
+class VaultCase(unittest.TestCase):
+    """Tests that share one vault, and its S3 and HealthOmics clients."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.vault = Vault().start()
+        cls.addClassCleanup(cls.vault.close)
+        cls.s3 = cls.vault.client("s3")
+        cls.omics = cls.vault.client("omics")
 
 
 def wait_for(get, seconds=60, step=0.1):
