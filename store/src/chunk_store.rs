@@ -26,7 +26,7 @@ pub use null::NullChunkStore;
 use crate::{
     Error, ErrorKind, Result,
     ids::{PackId, WriterId},
-    pack::Batch,
+    pack::{Batch, PackContents},
     seal::VaultKey,
 };
 
@@ -65,6 +65,17 @@ impl Receipt {
     }
 }
 
+/// One pack, as an upkeep sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PackInfo {
+    /// The pack.
+    pub pack: PackId,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Whether this process still writes it.
+    pub open: bool,
+}
+
 /// Keeps batches of sealed records.
 #[async_trait]
 pub trait ChunkStore: Send + Sync + fmt::Debug {
@@ -82,6 +93,25 @@ pub trait ChunkStore: Send + Sync + fmt::Debug {
     /// # Errors
     /// `NotFound` when there is no such pack; `Corrupt` when it ends before; `Unavailable`.
     async fn read(&self, extent: Extent) -> Result<Bytes>;
+
+    /// The packs that are here, those of earlier starts included, in no order.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn list(&self) -> Result<Vec<PackInfo>>;
+
+    /// What `pack` holds: of a closed pack as its footer tells.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unavailable`. Damage, and a pack that was never begun, are told in the result.
+    async fn summary(&self, pack: PackId) -> Result<PackContents>;
+
+    /// Removes a pack that nothing refers to and nobody writes. Durable when it returns; a pack that is
+    /// not there is as good as removed. Reads of it fail with `NotFound` from then on.
+    ///
+    /// # Errors
+    /// `InvalidInput` for the open pack; `Unavailable`.
+    async fn remove(&self, pack: PackId) -> Result<()>;
 
     /// Notes that the commit of this sequence was acknowledged: later indexes say so. Never goes
     /// back.

@@ -15,6 +15,6 @@ pub(crate) use frame::{FOOTER_END_BYTES, footer_bytes, footer_offset};
 pub use frame::{PACK_HEADER_BYTES, PACK_MAGIC, PackHeader, footer};
 pub(crate) use index::chain_hash;
 pub use index::{
-    BatchIndex, INDEX_BYTES_MAX, INDEX_MAGIC, IndexEntry, IndexPlace, RecordName, Tombstone,
+    BatchIndex, Bridge, INDEX_BYTES_MAX, INDEX_MAGIC, IndexEntry, IndexPlace, RecordName, Tombstone,
 };
 pub use read::{PackContents, PackEnd, ReadBatch, read_closed, read_pack, read_pack_of};

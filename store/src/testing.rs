@@ -7,42 +7,64 @@ use readvault_ambient::System;
 use crate::{
     Result,
     catalog::memory::MemoryCatalog,
-    chunk_store::{MemoryChunkStore, StoreParams},
+    chunk_store::{MemoryChunkStore, PACK_BYTES_MAX, StoreParams},
     ids::WriterId,
     keys::{MemoryKeyProvider, VaultKeys, VaultKeysParams},
     vault::{Vault, VaultParams},
 };
+
+/// A vault in memory, and what stands under it.
+#[derive(Debug)]
+pub struct MemoryVault {
+    /// The vault.
+    pub vault: Vault,
+    /// Its catalog.
+    pub catalog: Arc<MemoryCatalog>,
+    /// Its master key.
+    pub provider: Arc<MemoryKeyProvider>,
+}
+
+impl MemoryVault {
+    /// A new vault whose key files live in `directory`; a pack is closed once it has `pack_bytes_max`.
+    ///
+    /// # Errors
+    /// When the key files can't be written.
+    pub async fn new(directory: &std::path::Path, pack_bytes_max: u64) -> Result<Self> {
+        let entropy = Arc::new(System);
+        let provider = Arc::new(MemoryKeyProvider::new(entropy.clone()));
+        let keys = VaultKeys::open(VaultKeysParams {
+            directory: directory.to_owned(),
+            provider: provider.clone(),
+            clock: Arc::new(System),
+            entropy: entropy.clone(),
+        })
+        .await?;
+        let writer = WriterId::draw(&*entropy);
+        let params =
+            StoreParams { vault_key: keys.vault_key().clone(), writer, entropy: entropy.clone() };
+        let catalog = Arc::new(MemoryCatalog::new());
+        let vault = Vault::start(
+            VaultParams {
+                catalog: catalog.clone(),
+                chunks: Arc::new(MemoryChunkStore::with_pack_bytes(params, pack_bytes_max)),
+                keys: Arc::new(keys),
+                entropy,
+                clock: Arc::new(System),
+                writer,
+            },
+            &[],
+        )
+        .await?;
+        Ok(Self { vault, catalog, provider })
+    }
+}
 
 /// A new vault whose catalog and packs live in memory; its key files live in `directory`.
 ///
 /// # Errors
 /// When the key files can't be written.
 pub async fn vault_in(directory: &std::path::Path) -> Result<(Vault, Arc<MemoryCatalog>)> {
-    let entropy = Arc::new(System);
-    let provider = Arc::new(MemoryKeyProvider::new(entropy.clone()));
-    let keys = VaultKeys::open(VaultKeysParams {
-        directory: directory.to_owned(),
-        provider,
-        clock: Arc::new(System),
-        entropy: entropy.clone(),
-    })
-    .await?;
-    let writer = WriterId::draw(&*entropy);
-    let params =
-        StoreParams { vault_key: keys.vault_key().clone(), writer, entropy: entropy.clone() };
-    let catalog = Arc::new(MemoryCatalog::new());
-    let vault = Vault::start(
-        VaultParams {
-            catalog: catalog.clone(),
-            chunks: Arc::new(MemoryChunkStore::new(params)),
-            keys: Arc::new(keys),
-            entropy,
-            clock: Arc::new(System),
-            writer,
-        },
-        &[],
-    )
-    .await?;
+    let MemoryVault { vault, catalog, .. } = MemoryVault::new(directory, PACK_BYTES_MAX).await?;
     Ok((vault, catalog))
 }
 

@@ -3,7 +3,13 @@
 //! Joins the rooms below (`chunk`, `manifest`, `pack`, `chunk_store`, `keys`, `catalog`). Nothing staged is
 //! visible before [`Vault::commit`], and a commit can be built from durable receipts only (INV-3).
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use futures::Stream;
@@ -20,7 +26,10 @@ use crate::{
 };
 
 mod assemble;
+mod choose;
 mod commit;
+mod gc;
+mod in_flight;
 mod model;
 mod open_file;
 mod reader;
@@ -28,6 +37,7 @@ mod recover;
 mod stage;
 
 pub use commit::{Committed, Removal, VaultCommit};
+pub use gc::{Compaction, Cycle, GcOptions};
 pub use model::{
     DomainChoice, FileRef, FileRole, FileSpec, INLINE_BYTES_MAX, Item, ItemKind,
     METADATA_BYTES_MAX, SlotChoice, Store,
@@ -48,14 +58,14 @@ pub const WRITERS: Table = Table("writers");
 /// Packs of earlier starts that need no second look: pack id → nothing.
 pub const PACKS: Table = Table("packs");
 
+/// One row: the epoch of GC, and how its last cycle ended.
+pub const GC: Table = Table("gc");
+
 /// The tables of the vault, for the backend to open beside those of the server.
-pub const TABLES: &[Table] = &[CHUNKS, MANIFESTS, WRITERS, PACKS];
+pub const TABLES: &[Table] = &[CHUNKS, MANIFESTS, WRITERS, PACKS, GC];
 
 /// Chunks of all uploads together that may be in memory between the socket and the disk.
 pub const UPLOAD_CHUNKS_MAX: usize = 96;
-
-/// The GC epoch of new and reused chunk rows. It never moves until garbage collection exists.
-const GC_EPOCH: u32 = 1;
 
 /// What a vault is made of.
 #[derive(Debug)]
@@ -89,6 +99,13 @@ struct Inner {
     writer: WriterId,
     room: Arc<tokio::sync::Semaphore>,
     manifests: open_file::ManifestCache,
+    in_flight: Arc<in_flight::InFlight>,
+    /// The GC epoch of new and reused chunk rows.
+    epoch: AtomicU32,
+    /// Held by whoever collects, compacts or scrubs: one at a time.
+    upkeep: tokio::sync::Mutex<()>,
+    /// Held for reading by whoever needs that no pack goes; for writing while one is removed.
+    pins: Arc<tokio::sync::RwLock<()>>,
 }
 
 impl Vault {
@@ -98,6 +115,7 @@ impl Vault {
     /// # Errors
     /// `Corrupt` when the catalog is older than what it acknowledged; `Unavailable`.
     pub async fn start(params: VaultParams, packs: &[crate::pack::PackContents]) -> Result<Self> {
+        let epoch = gc::epoch(&*params.catalog).await?;
         let inner = Inner {
             catalog: params.catalog,
             chunks: params.chunks,
@@ -106,6 +124,10 @@ impl Vault {
             writer: params.writer,
             room: Arc::new(tokio::sync::Semaphore::new(UPLOAD_CHUNKS_MAX)),
             manifests: open_file::ManifestCache::new(params.clock),
+            in_flight: Arc::default(),
+            epoch: AtomicU32::new(epoch),
+            upkeep: tokio::sync::Mutex::default(),
+            pins: Arc::default(),
         };
         let vault = Self { inner: Arc::new(inner) };
         recover::recover(&vault.inner, packs).await?;
@@ -185,6 +207,37 @@ impl Vault {
         Ok(FileReader::new(self.inner.clone(), open))
     }
 
+    /// Drops the rows of chunks that nothing refers to, then moves what lives out of packs with enough dead
+    /// bytes and removes these. Uploads, reads and deletions go on meanwhile; one call at a time works.
+    /// Memory: at most 64 MiB for marks and 24 bytes a pack. Dropping the future, or a kill, at any point
+    /// loses nothing; the next call goes on with what is left.
+    ///
+    /// # Errors
+    /// `Corrupt` when a manifest is so damaged that its store is not known: then nothing is dropped.
+    /// `NoSpace`, `Unavailable`.
+    pub async fn collect_garbage(&self, options: GcOptions) -> Result<Cycle> {
+        self.inner.collect(options).await
+    }
+
+    /// What the last finished cycle of garbage collection did; none when there was none.
+    ///
+    /// # Errors
+    /// Those of the catalog.
+    pub async fn last_garbage_collection(&self) -> Result<Option<Cycle>> {
+        self.inner.last_cycle().await
+    }
+
+    /// Keeps every pack where it is until the guard is dropped: for copies of the whole vault.
+    pub async fn hold_packs(&self) -> tokio::sync::OwnedRwLockReadGuard<()> {
+        Arc::clone(&self.inner.pins).read_owned().await
+    }
+
+    /// Uploads of this process that have begun and not ended.
+    #[must_use]
+    pub fn uploads_in_flight(&self) -> usize {
+        self.inner.in_flight.count()
+    }
+
     /// Wipes keys that may no longer be used: call it every few seconds.
     pub fn expire_keys(&self) {
         self.inner.keys.expire();
@@ -204,6 +257,11 @@ impl Vault {
 }
 
 impl Inner {
+    /// The current GC epoch.
+    fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
     /// Appends voids for manifests that will never be visible.
     async fn void(&self, manifests: Vec<ManifestId>) -> Result<()> {
         if manifests.is_empty() {

@@ -422,6 +422,7 @@ class Index:
     records: list
     tombstones: list
     voids: list
+    bridges: list
     hash: bytes
 
 
@@ -448,9 +449,13 @@ def open_index(record, pack, vault_key):
         at += length
     tombstones = [(plain.take(16), plain.take(16)) for _ in range(plain.u32())]
     voids = [plain.take(16) for _ in range(plain.u32())]
+    bridges = []
+    if plain.at < len(plain.data):
+        bridges = [(plain.take(16), plain.take(32), plain.take(32)) for _ in range(plain.u32())]
+        demand(bridges, "bridges of an index")
     plain.end()
     return Index(number, writer, sequence, acknowledged, previous, start, records, tombstones, voids,
-                 sha256(record))
+                 bridges, sha256(record))
 
 
 def read_pack(data, vault_key):

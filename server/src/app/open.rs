@@ -11,7 +11,7 @@ use readvault_ambient::System;
 use readvault_ops::tables;
 use readvault_store::{
     catalog::{Table, row::RowSealer},
-    chunk_store::{LocalChunkStore, StoreParams},
+    chunk_store::{ChunkStore, LocalChunkStore, StoreParams},
     ids::WriterId,
     keys::{KeySource, Keyring, VaultKeys, VaultKeysParams},
     seal::SecretKey,

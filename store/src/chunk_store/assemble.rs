@@ -65,6 +65,7 @@ impl Chain {
             records,
             tombstones: batches.iter().flat_map(|batch| batch.tombstones.clone()).collect(),
             voids: voids.copied().collect(),
+            bridges: batches.iter().flat_map(|batch| batch.bridges.clone()).collect(),
         };
         let index = index.seal(place, &self.params.vault_key, &*self.params.entropy);
         LaidOut { extents, index, sequence }

@@ -44,6 +44,13 @@ impl Descriptors {
     }
 }
 
+impl Descriptors {
+    /// Lets go of a pack, so that its space is free once its file is removed.
+    pub(super) fn forget(&self, pack: PackId) {
+        self.open.lock().files.remove(&pack);
+    }
+}
+
 impl Open {
     fn used(&mut self, pack: PackId) -> Option<Arc<dyn PackFile>> {
         self.uses += 1;

@@ -67,6 +67,12 @@ pub trait PackFiles: Send + Sync + fmt::Debug {
     /// Those of the file system.
     fn sync_directory(&self) -> io::Result<()>;
 
+    /// Removes a file; its name is gone for good after [`PackFiles::sync_directory`].
+    ///
+    /// # Errors
+    /// `NotFound`; those of the file system.
+    fn remove(&self, pack: PackId) -> io::Result<()>;
+
     /// The packs that are here, in no order.
     ///
     /// # Errors
@@ -116,6 +122,10 @@ impl PackFiles for Directory {
 
     fn sync_directory(&self) -> io::Result<()> {
         sync(&self.0)
+    }
+
+    fn remove(&self, pack: PackId) -> io::Result<()> {
+        std::fs::remove_file(self.path(pack))
     }
 
     fn list(&self) -> io::Result<Vec<PackId>> {

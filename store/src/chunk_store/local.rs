@@ -15,11 +15,11 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    ChunkStore, Directory, Extent, PackFile, PackFiles, Receipt, StoreParams,
+    ChunkStore, Directory, Extent, PackFile, PackFiles, PackInfo, Receipt, StoreParams,
     assemble::Chain,
     check_batch,
     descriptors::Descriptors,
-    writer::{Waiting, Writer},
+    writer::{OpenNow, Waiting, Writer},
 };
 use crate::{
     Error, ErrorKind, Result, error,
@@ -49,6 +49,7 @@ const READ_HERE_MAX: u32 = 2 << 20;
 pub struct LocalChunkStore {
     files: Arc<dyn PackFiles>,
     descriptors: Arc<Descriptors>,
+    open_now: Arc<OpenNow>,
     acknowledged: Arc<AtomicU64>,
     waiting: Mutex<Option<mpsc::Sender<Waiting>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -72,7 +73,9 @@ impl LocalChunkStore {
     pub fn with_files(files: Arc<dyn PackFiles>, params: StoreParams) -> Result<Self> {
         let acknowledged = Arc::new(AtomicU64::new(0));
         let vault_key = params.vault_key.clone();
-        let writer = Writer::new(files.clone(), Chain::new(params, acknowledged.clone()));
+        let open_now = Arc::<OpenNow>::default();
+        let chain = Chain::new(params, acknowledged.clone());
+        let writer = Writer::new(files.clone(), chain, open_now.clone());
         let (waiting, receiver) = mpsc::channel(WAITING_MAX);
         let thread = std::thread::Builder::new()
             .name("pack-writer".into())
@@ -81,6 +84,7 @@ impl LocalChunkStore {
         Ok(Self {
             descriptors: Arc::new(Descriptors::new(files.clone())),
             files,
+            open_now,
             acknowledged,
             waiting: Mutex::new(Some(waiting)),
             thread: Mutex::new(Some(thread)),
@@ -94,24 +98,6 @@ impl LocalChunkStore {
     /// `Unavailable`.
     pub fn packs(&self) -> Result<Vec<PackId>> {
         self.files.list().map_err(error::io("directory of packs"))
-    }
-
-    /// What `pack` holds, as a start needs it: of a closed pack from its footer alone, of one that was left
-    /// open from all of its bytes, which are in memory meanwhile (at most [`PACK_BYTES_MAX`](super::PACK_BYTES_MAX)).
-    ///
-    /// # Errors
-    /// `NotFound`; `Unavailable`. Damage, and a pack that was never begun, are told in the result.
-    pub async fn summary(&self, pack: PackId) -> Result<PackContents> {
-        let (descriptors, vault_key) = (self.descriptors.clone(), self.vault_key.clone());
-        let closed = blocking(move || {
-            let file = descriptors.file(pack).map_err(error::io(format!("pack {pack}")))?;
-            let closed = closed(&*file, &vault_key).map_err(error::io(format!("pack {pack}")))?;
-            Ok(closed.filter(|contents| contents.header.pack == pack))
-        });
-        match closed.await? {
-            Some(contents) => Ok(contents),
-            None => self.contents(pack).await,
-        }
     }
 
     /// Reads what `pack` holds from its bytes alone. Holds the whole pack in memory meanwhile.
@@ -207,6 +193,52 @@ impl ChunkStore for LocalChunkStore {
             let read = file.read_exact_at(&mut bytes, extent.offset);
             read.map_err(|cause| error::io(at())(cause))?;
             Ok(bytes.into())
+        })
+        .await
+    }
+
+    async fn list(&self) -> Result<Vec<PackInfo>> {
+        let (files, descriptors) = (self.files.clone(), self.descriptors.clone());
+        // Asked for first: a pack that is closed meanwhile counts as open, which is the safe side.
+        let open_now = self.open_now.pack();
+        blocking(move || {
+            let mut packs = Vec::new();
+            for pack in files.list().map_err(error::io("directory of packs"))? {
+                let file = descriptors.file(pack).map_err(error::io(format!("pack {pack}")))?;
+                let bytes = file.length().map_err(error::io(format!("pack {pack}")))?;
+                packs.push(PackInfo { pack, bytes, open: open_now == Some(pack) });
+            }
+            Ok(packs)
+        })
+        .await
+    }
+
+    async fn summary(&self, pack: PackId) -> Result<PackContents> {
+        let (descriptors, vault_key) = (self.descriptors.clone(), self.vault_key.clone());
+        let closed = blocking(move || {
+            let file = descriptors.file(pack).map_err(error::io(format!("pack {pack}")))?;
+            let closed = closed(&*file, &vault_key).map_err(error::io(format!("pack {pack}")))?;
+            Ok(closed.filter(|contents| contents.header.pack == pack))
+        });
+        match closed.await? {
+            Some(contents) => Ok(contents),
+            None => self.contents(pack).await,
+        }
+    }
+
+    async fn remove(&self, pack: PackId) -> Result<()> {
+        if self.open_now.pack() == Some(pack) {
+            return Err(Error::new(ErrorKind::InvalidInput, "the open pack can't be removed"));
+        }
+        let (files, descriptors) = (self.files.clone(), self.descriptors.clone());
+        blocking(move || {
+            match files.remove(pack) {
+                Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
+                removed => removed.map_err(error::io(format!("pack {pack}")))?,
+            }
+            files.sync_directory().map_err(error::io("directory of packs"))?;
+            descriptors.forget(pack);
+            Ok(())
         })
         .await
     }

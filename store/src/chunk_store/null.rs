@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{ChunkStore, Extent, Receipt, StoreParams, assemble::Chain, check_batch};
+use super::{ChunkStore, Extent, PackInfo, Receipt, StoreParams, assemble::Chain, check_batch};
 use crate::{
     Error, ErrorKind, Result,
     ids::PackId,
-    pack::{Batch, IndexPlace, PACK_HEADER_BYTES},
+    pack::{Batch, IndexPlace, PACK_HEADER_BYTES, PackContents},
 };
 
 /// Lays batches out and seals their indexes as others do, then forgets them. Its receipts prove
@@ -53,6 +53,18 @@ impl ChunkStore for NullChunkStore {
 
     async fn read(&self, extent: Extent) -> Result<Bytes> {
         Err(Error::new(ErrorKind::NotFound, format!("pack {}", extent.pack)))
+    }
+
+    async fn list(&self) -> Result<Vec<PackInfo>> {
+        Ok(Vec::new())
+    }
+
+    async fn summary(&self, pack: PackId) -> Result<PackContents> {
+        Err(Error::new(ErrorKind::NotFound, format!("pack {pack}")))
+    }
+
+    async fn remove(&self, _pack: PackId) -> Result<()> {
+        Ok(())
     }
 
     fn acknowledge(&self, sequence: u64) {

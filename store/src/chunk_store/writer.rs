@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -49,16 +50,27 @@ struct OpenPack {
     index_bytes: u64,
 }
 
+/// Which pack is open, for those who must leave it alone.
+#[derive(Debug, Default)]
+pub(super) struct OpenNow(Mutex<Option<PackId>>);
+
+impl OpenNow {
+    pub(super) fn pack(&self) -> Option<PackId> {
+        *self.0.lock()
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Writer {
     files: Arc<dyn PackFiles>,
     chain: Chain,
     open: Option<OpenPack>,
+    open_now: Arc<OpenNow>,
 }
 
 impl Writer {
-    pub(super) fn new(files: Arc<dyn PackFiles>, chain: Chain) -> Self {
-        Self { files, chain, open: None }
+    pub(super) fn new(files: Arc<dyn PackFiles>, chain: Chain, open_now: Arc<OpenNow>) -> Self {
+        Self { files, chain, open: None, open_now }
     }
 
     /// Serves until all senders are gone, then closes the open pack.
@@ -97,6 +109,7 @@ impl Writer {
             Err(cause) => {
                 tracing::error!(kind = %cause.kind(), "a pack can't be written; it is given up");
                 self.open = None;
+                *self.open_now.0.lock() = None;
                 self.chain.fail(&batches);
                 for answer in answers {
                     let _ = answer.send(Err(append_error(&cause)));
@@ -115,7 +128,7 @@ impl Writer {
         }
         let open = match &mut self.open {
             Some(open) => open,
-            none => none.insert(create(&*self.files, &self.chain)?),
+            none => none.insert(create(&*self.files, &self.chain, &self.open_now)?),
         };
         let start = open.length + open.unwritten.len() as u64;
         let batch = u32::try_from(open.indexes.len()).expect("a pack holds few batches");
@@ -137,7 +150,8 @@ impl Writer {
 
     /// Writes the footer of the open pack. A pack without one is as good, only slower to recover.
     fn close(&mut self) {
-        if let Some(open) = self.open.take().filter(|open| !open.indexes.is_empty()) {
+        let open = self.open.take();
+        if let Some(open) = open.filter(|open| !open.indexes.is_empty()) {
             let footer = footer(open.length, &open.indexes);
             let closed = write_all(&*open.file, &mut [IoSlice::new(&footer)])
                 .and_then(|()| open.file.sync_data());
@@ -145,6 +159,7 @@ impl Writer {
                 tracing::warn!(kind = %cause.kind(), "a pack is left without its footer");
             }
         }
+        *self.open_now.0.lock() = None;
     }
 }
 
@@ -156,9 +171,11 @@ impl OpenPack {
     }
 }
 
-fn create(files: &dyn PackFiles, chain: &Chain) -> io::Result<OpenPack> {
+fn create(files: &dyn PackFiles, chain: &Chain, open_now: &OpenNow) -> io::Result<OpenPack> {
     let params = chain.params();
     let id = PackId::draw(&*params.entropy);
+    // Said before the file is there: whoever lists the directory must not take it for a closed one.
+    *open_now.0.lock() = Some(id);
     let file = files.create(id)?;
     files.sync_directory()?;
     let unwritten = PackHeader { pack: id, writer: params.writer }.encode();

@@ -111,6 +111,14 @@ impl KeyLog {
         self.domains.get(&domain).map_or(&[], Vec::as_slice)
     }
 
+    /// The domains that `store` has entries for.
+    pub(super) fn domains_of(&self, store: StoreId) -> Vec<DomainId> {
+        let of_store =
+            |entries: &Vec<DomainEntry>| entries.iter().any(|entry| entry.store == store);
+        let domains = self.domains.iter().filter(|(_, entries)| of_store(entries));
+        domains.map(|(domain, _)| *domain).collect()
+    }
+
     fn take_in(&mut self, entry: KeyEntry) {
         match &entry {
             KeyEntry::Vault(_) | KeyEntry::Catalog(_) => {}

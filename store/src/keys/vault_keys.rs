@@ -259,6 +259,11 @@ impl VaultKeys {
         self.open.lock().expire(self.clock.monotonic());
     }
 
+    /// Wipes every key that is open now; the next use asks the master key.
+    pub fn forget_open_keys(&self) {
+        *self.open.lock() = OpenKeys::default();
+    }
+
     fn standing(&self, entry: &StoreEntry) -> Standing {
         self.open.lock().store(entry.store, &entry.wrapped, self.clock.monotonic())
     }
@@ -282,6 +287,12 @@ impl VaultKeys {
             }
         }
         epochs.into_values().collect()
+    }
+
+    /// The domains in which `store` has a part.
+    #[must_use]
+    pub fn domains_of(&self, store: StoreId) -> Vec<DomainId> {
+        self.log.lock().domains_of(store)
     }
 
     async fn open_domain(&self, entry: &DomainEntry) -> Result<Arc<OpenStore>> {

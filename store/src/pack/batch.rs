@@ -2,10 +2,15 @@
 
 use bytes::Bytes;
 
-use super::{RecordName, Tombstone};
-use crate::{chunk::SealedChunk, ids::ManifestId, manifest::SealedManifest};
+use super::{Bridge, RecordName, Tombstone};
+use crate::{
+    chunk::{SealedChunk, check_record},
+    ids::ManifestId,
+    manifest::{SealedManifest, check_manifest},
+    seal::RecordError,
+};
 
-/// One sealed record, ready for a pack. Made of a sealed chunk or manifest and of nothing else.
+/// One sealed record, ready for a pack. Made of a sealed chunk or manifest, or read back from a pack.
 #[derive(Clone, Debug)]
 pub struct SealedRecord {
     name: RecordName,
@@ -13,6 +18,18 @@ pub struct SealedRecord {
 }
 
 impl SealedRecord {
+    /// A record as it was read back from a pack, to be appended to another.
+    ///
+    /// # Errors
+    /// `Checksum`, `Length`, `Form` when it is damaged; `Authentication` when it is not `name`.
+    pub fn stored(name: RecordName, bytes: Bytes) -> Result<Self, RecordError> {
+        let is_named = match name {
+            RecordName::Chunk(_, id) => check_record(&bytes)?.id == id,
+            RecordName::Manifest(id) => check_manifest(&bytes)? == id,
+        };
+        if is_named { Ok(Self { name, bytes }) } else { Err(RecordError::Authentication) }
+    }
+
     /// What the record holds.
     #[must_use]
     pub fn name(&self) -> RecordName {
@@ -48,6 +65,8 @@ pub struct Batch {
     pub tombstones: Vec<Tombstone>,
     /// Manifests that were appended before and never became visible.
     pub voids: Vec<ManifestId>,
+    /// Packs that are compacted away once this is durable.
+    pub bridges: Vec<Bridge>,
     /// The writer's sequence that this belongs to; 0 when it belongs to none.
     pub sequence: u64,
 }
@@ -62,6 +81,6 @@ impl Batch {
     /// How many things the index must name.
     #[must_use]
     pub fn entry_count(&self) -> usize {
-        self.records.len() + self.tombstones.len() + self.voids.len()
+        self.records.len() + self.tombstones.len() + self.voids.len() + self.bridges.len()
     }
 }

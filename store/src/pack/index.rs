@@ -50,6 +50,20 @@ pub struct Tombstone {
     pub item: ItemId,
 }
 
+/// A pack that was compacted away: what lived in it lies elsewhere, and the chain of its writer goes on
+/// behind it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Bridge {
+    /// The pack.
+    pub pack: PackId,
+    /// What its first index named as the writer's previous one.
+    pub previous: [u8; 32],
+    /// SHA-256 of its last index record.
+    pub last: [u8; 32],
+}
+
+const BRIDGE_BYTES: usize = 16 + 32 + 32;
+
 /// Where an index belongs: it opens nowhere else.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IndexPlace {
@@ -87,6 +101,8 @@ pub struct BatchIndex {
     pub tombstones: Vec<Tombstone>,
     /// Manifests that never became visible.
     pub voids: Vec<ManifestId>,
+    /// Packs that were compacted away before this.
+    pub bridges: Vec<Bridge>,
 }
 
 impl BatchIndex {
@@ -151,6 +167,10 @@ impl BatchIndex {
         }
         out.extend_from_slice(&narrow(self.voids.len()).to_le_bytes());
         self.voids.iter().for_each(|manifest| out.extend_from_slice(&manifest.0));
+        if !self.bridges.is_empty() {
+            out.extend_from_slice(&narrow(self.bridges.len()).to_le_bytes());
+            self.bridges.iter().for_each(|bridge| bridge.put(&mut out));
+        }
         out
     }
 
@@ -176,8 +196,43 @@ impl BatchIndex {
         }
         let voids = fields.count(16)?;
         let voids = (0..voids).map(|_| fields.array().map(ManifestId)).collect::<Result<_, _>>()?;
+        let bridges = Bridge::decode_all(&mut fields)?;
         fields.end()?;
-        Ok(Self { writer, sequence, acknowledged, previous, start, records, tombstones, voids })
+        Ok(Self {
+            writer,
+            sequence,
+            acknowledged,
+            previous,
+            start,
+            records,
+            tombstones,
+            voids,
+            bridges,
+        })
+    }
+}
+
+impl Bridge {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.pack.0);
+        out.extend_from_slice(&self.previous);
+        out.extend_from_slice(&self.last);
+    }
+
+    /// The bridges at the end of an index, where there is more than nothing.
+    fn decode_all(fields: &mut Reader<'_>) -> Result<Vec<Self>, RecordError> {
+        if fields.is_empty() {
+            return Ok(Vec::new());
+        }
+        let count = fields.count(BRIDGE_BYTES)?;
+        if count == 0 {
+            return Err(RecordError::Form("bridges of an index"));
+        }
+        let bridge = |fields: &mut Reader<'_>| {
+            let pack = PackId(fields.array()?);
+            Ok(Self { pack, previous: fields.array()?, last: fields.array()? })
+        };
+        (0..count).map(|_| bridge(fields)).collect()
     }
 }
 

@@ -32,6 +32,10 @@ impl<'a> Reader<'a> {
         Self(bytes)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn take(&mut self, length: usize) -> Result<&'a [u8], RecordError> {
         let (front, rest) = self.0.split_at_checked(length).ok_or(RecordError::Length)?;
         self.0 = rest;

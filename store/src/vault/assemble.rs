@@ -6,8 +6,9 @@ use futures::stream;
 
 use super::{
     FileRef, FileSpec, Inner, StageError, Staged,
+    in_flight::Hold,
     reader::FileReader,
-    stage::{self, finish},
+    stage::{self, Finished, finish},
 };
 use crate::{Error, ErrorKind, Result, manifest::ManifestWriter};
 
@@ -21,16 +22,17 @@ pub(super) async fn assemble(
     parts: &[FileRef],
 ) -> Result<Staged> {
     let store = inner.keys.open_store(&spec.item.store).await?;
+    let hold = Arc::new(inner.in_flight.hold());
     let mut writer = ManifestWriter::chunks(store.chunk_size());
     for part in parts {
         let part = FileReader::new(inner.clone(), inner.open_file(part).await?);
         if part.manifest().is_inline() || part.manifest().chunk_size() != Some(store.chunk_size()) {
             return Err(Error::new(ErrorKind::InvalidInput, "a part of another domain"));
         }
-        carry_over(&mut writer, &part, &spec).await?;
+        carry_over(&mut writer, &part, (inner, &hold), &spec).await?;
         writer.end_part()?;
     }
-    finish(inner, &spec, writer, None).await
+    finish(inner, &spec, Finished { writer, id: None }, hold).await
 }
 
 /// The same bytes as `source` under another item, when no byte must move for that.
@@ -56,38 +58,47 @@ pub(super) async fn adopt(
         return Ok(None);
     }
     let size = source.manifest().chunk_size().ok_or_else(|| Error::corrupt("chunk size"))?;
+    let hold = Arc::new(inner.in_flight.hold());
     let mut writer = ManifestWriter::chunks(size);
     let mut next = 0;
     for run in source.manifest().part_runs().to_vec() {
         let chunks = run.length.div_ceil(u64::from(size.bytes()));
         let chunks = u32::try_from(chunks).map_err(|_| Error::corrupt("part of a file"))?;
         for _ in 0..run.count {
-            copy_entries(&mut writer, &source, next..next + chunks).await?;
+            copy_entries(&mut writer, &source, (inner, &hold), next..next + chunks).await?;
             writer.end_part()?;
             next += chunks;
         }
     }
-    finish(inner, &spec, writer, None).await.map(Some)
+    finish(inner, &spec, Finished { writer, id: None }, hold).await.map(Some)
 }
 
-async fn carry_over(writer: &mut ManifestWriter, part: &FileReader, spec: &FileSpec) -> Result<()> {
+async fn carry_over(
+    writer: &mut ManifestWriter,
+    part: &FileReader,
+    keeper: (&Inner, &Hold),
+    spec: &FileSpec,
+) -> Result<()> {
     let domain = spec.item.store.domain;
     if part.manifest().entry_runs().iter().any(|run| run.domain != domain) {
         return Err(Error::new(ErrorKind::InvalidInput, "a part of another domain"));
     }
-    copy_entries(writer, part, 0..part.manifest().entry_count()).await
+    copy_entries(writer, part, keeper, 0..part.manifest().entry_count()).await
 }
 
 async fn copy_entries(
     writer: &mut ManifestWriter,
     source: &FileReader,
+    (inner, hold): (&Inner, &Hold),
     range: std::ops::Range<u32>,
 ) -> Result<()> {
     let mut start = range.start;
     while start < range.end {
         let end = range.end.min(start + ENTRIES_AT_ONCE);
-        for entry in source.entries(start..end).await? {
-            writer.push(&entry)?;
+        let entries = source.entries(start..end).await?;
+        inner.keep(&entries, hold).await?;
+        for entry in &entries {
+            writer.push(entry)?;
         }
         start = end;
     }

@@ -57,7 +57,12 @@ pub(super) async fn commit(inner: &Inner, commit: VaultCommit) -> Result<Committ
         commit.delete(manifest_row(file.manifest));
     }
     bury(inner, &removes).await?;
-    match inner.catalog.commit(commit).await {
+    files.iter().for_each(|staged| staged.hold().committing());
+    let outcome = inner.catalog.commit(commit).await;
+    if !matches!(outcome, Ok(Outcome::Unknown)) {
+        files.iter().for_each(|staged| staged.hold().settled());
+    }
+    match outcome {
         Ok(Outcome::Applied { version }) => {
             inner.chunks.acknowledge(version);
             for file in removes.iter().flat_map(|removal| &removal.files) {
@@ -109,6 +114,7 @@ async fn settle(inner: &Inner, files: &[Staged]) -> Result<Committed> {
     let Some(first) = files.first() else { return Err(unknown()) };
     let row = manifest_row(first.file().manifest);
     let found = inner.catalog.read(&[row]).await?.into_iter().next().flatten();
+    files.iter().for_each(|staged| staged.hold().settled());
     if let Some(row) = found {
         inner.chunks.acknowledge(row.version);
         return Ok(Committed::Applied { version: row.version });

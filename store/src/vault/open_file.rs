@@ -23,6 +23,9 @@ const MANIFEST_BYTES_MAX: usize = 32 << 20;
 /// Bytes that an open manifest takes beside those of its record.
 const MANIFEST_EXTRA_BYTES: usize = 1 << 10;
 
+/// Times that a manifest is looked for at another place, when compaction moved it.
+pub(super) const MOVES_MAX: usize = 4;
+
 /// Time for which an open manifest serves: as long as one use of its key keeps that fresh.
 const FRESH: Duration = Duration::from_secs(40);
 
@@ -30,7 +33,9 @@ const FRESH: Duration = Duration::from_secs(40);
 #[derive(Debug)]
 pub(super) struct OpenFile {
     pub(super) manifest: ManifestReader,
-    row: ManifestRow,
+    id: ManifestId,
+    /// Where the record lies, as far as this knows.
+    row: Mutex<ManifestRow>,
     record: Option<Bytes>,
 }
 
@@ -43,8 +48,17 @@ impl OpenFile {
     }
 
     /// The stored bytes `range` of the manifest's record.
-    pub(super) async fn fetch(&self, chunks: &dyn ChunkStore, range: Range<u64>) -> Result<Bytes> {
-        fetch(chunks, self.row, self.record.as_ref(), range).await
+    pub(super) async fn fetch(&self, inner: &Inner, range: Range<u64>) -> Result<Bytes> {
+        let row = *self.row.lock();
+        match fetch(&*inner.chunks, row, self.record.as_ref(), range.clone()).await {
+            // Compaction moved it.
+            Err(cause) if cause.kind() == ErrorKind::NotFound => {
+                let row = inner.manifest_row_of(self.id).await?;
+                *self.row.lock() = row;
+                fetch(&*inner.chunks, row, self.record.as_ref(), range).await
+            }
+            fetched => fetched,
+        }
     }
 }
 
@@ -73,15 +87,27 @@ impl Inner {
             self.keys.check(file.store).await?;
             return Ok(open);
         }
-        let row = manifest_row(file.manifest);
-        let found = self.catalog.read(&[row]).await?.into_iter().next().flatten();
-        let found = found.ok_or_else(|| Error::new(ErrorKind::NotFound, "manifest"))?;
-        let row = ManifestRow::decode(&found.value)?;
+        let open = Arc::new(self.open_anew(file.manifest).await?);
+        self.manifests.keep(file.manifest, open.clone());
+        Ok(open)
+    }
+
+    /// Opens a manifest for this use alone.
+    pub(super) async fn open_anew(&self, id: ManifestId) -> Result<OpenFile> {
+        let (mut row, mut tries) = (self.manifest_row_of(id).await?, 0..MOVES_MAX);
         let whole = row.length <= RECORD_WHOLE_MAX;
         let length = if whole { row.length } else { row.head_bytes };
-        let bytes = self.chunks.read(Extent { pack: row.pack, offset: row.offset, length }).await?;
+        let bytes = loop {
+            let extent = Extent { pack: row.pack, offset: row.offset, length };
+            match self.chunks.read(extent).await {
+                Err(cause) if cause.kind() == ErrorKind::NotFound && tries.next().is_some() => {
+                    row = self.manifest_row_of(id).await?;
+                }
+                bytes => break bytes?,
+            }
+        };
         let head = ManifestHead::open(&bytes, self.keys.vault_key())?;
-        if head.manifest() != file.manifest {
+        if head.manifest() != id {
             return Err(Error::corrupt("the record of another manifest"));
         }
         let key = self.keys.item_key_of(head.id(), head.key()).await?;
@@ -90,9 +116,13 @@ impl Inner {
         let manifest =
             ManifestReader::open(head, &key, |range| fetch(chunks, row, record.as_ref(), range))
                 .await?;
-        let open = Arc::new(OpenFile { manifest, row, record });
-        self.manifests.keep(file.manifest, open.clone());
-        Ok(open)
+        Ok(OpenFile { manifest, id, row: Mutex::new(row), record })
+    }
+
+    pub(super) async fn manifest_row_of(&self, id: ManifestId) -> Result<ManifestRow> {
+        let found = self.catalog.read(&[manifest_row(id)]).await?.into_iter().next().flatten();
+        let found = found.ok_or_else(|| Error::new(ErrorKind::NotFound, "manifest"))?;
+        Ok(ManifestRow::decode(&found.value)?)
     }
 }
 

@@ -5,10 +5,15 @@ use std::{ops::Range, sync::Arc};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 
-use super::{Inner, chunk_row, open_file::OpenFile, stage::blocking};
+use super::{
+    Inner, chunk_row,
+    open_file::{MOVES_MAX, OpenFile},
+    stage::blocking,
+};
 use crate::{
-    Error, Result,
-    chunk::{ChunkOpener, ChunkRef, ChunkRow, FrameSpan},
+    Error, ErrorKind, Result,
+    catalog::Row,
+    chunk::{ChunkOpener, ChunkRef, ChunkRow, ChunkSize, FrameSpan},
     chunk_store::Extent,
     manifest::ChunkSpan,
 };
@@ -35,6 +40,14 @@ struct Planned {
     opener: ChunkOpener,
     span: FrameSpan,
     extent: Extent,
+    place: Place,
+}
+
+/// Which chunk it is, and what of it is wanted: to look its row up again when compaction moved it.
+struct Place {
+    entry: Arc<ChunkRef>,
+    range: Range<u32>,
+    size: ChunkSize,
 }
 
 impl FileReader {
@@ -109,8 +122,8 @@ impl FileReader {
     }
 
     async fn inline(&self, range: Range<u64>) -> Result<Bytes> {
-        let chunks = &*self.inner.chunks;
-        let bytes = self.open.manifest.inline(|stored| self.open.fetch(chunks, stored)).await?;
+        let fetch = |stored| self.open.fetch(&self.inner, stored);
+        let bytes = self.open.manifest.inline(fetch).await?;
         let narrow = |at: u64| usize::try_from(at).expect("an inline file is small");
         Ok(bytes.slice(narrow(range.start)..narrow(range.end)))
     }
@@ -124,23 +137,17 @@ impl FileReader {
         let rows: Vec<_> = entries.iter().map(|entry| chunk_row(entry.domain, entry.id)).collect();
         let rows = self.inner.catalog.read(&rows).await?;
         let size = self.open.manifest.chunk_size().ok_or_else(|| Error::corrupt("chunk size"))?;
-        let mut planned = Vec::with_capacity(spans.len());
-        for ((span, entry), row) in spans.iter().zip(&entries).zip(rows) {
-            let row =
-                row.ok_or_else(|| Error::corrupt(format!("chunk {} has no row", entry.id)))?;
-            let row = ChunkRow::decode(&row.value)?;
-            let opener = ChunkOpener::new(entry, &row, size)?;
-            let span = opener.span(span.range.clone());
-            let extent = Extent { pack: row.pack, offset: span.offset, length: span.length };
-            planned.push(Planned { opener, span, extent });
-        }
-        Ok(planned)
+        let places = spans.iter().zip(entries).map(|(span, entry)| Place {
+            entry: Arc::new(entry),
+            range: span.range.clone(),
+            size,
+        });
+        places.zip(rows).map(|(place, row)| planned(place, row)).collect()
     }
 
     /// The entries `range` of the manifest.
     pub(super) async fn entries(&self, range: Range<u32>) -> Result<Vec<ChunkRef>> {
-        let chunks = &*self.inner.chunks;
-        self.open.manifest.entries(range, |stored| self.open.fetch(chunks, stored)).await
+        self.open.manifest.entries(range, |stored| self.open.fetch(&self.inner, stored)).await
     }
 
     /// The open manifest.
@@ -149,16 +156,41 @@ impl FileReader {
     }
 }
 
+/// A chunk that is ready to be read, by its row.
+fn planned(place: Place, row: Option<Row>) -> Result<Planned> {
+    let entry = &place.entry;
+    let row = row.ok_or_else(|| Error::corrupt(format!("chunk {} has no row", entry.id)))?;
+    let row = ChunkRow::decode(&row.value)?;
+    let opener = ChunkOpener::new(entry, &row, place.size)?;
+    let span = opener.span(place.range.clone());
+    let extent = Extent { pack: row.pack, offset: span.offset, length: span.length };
+    Ok(Planned { opener, span, extent, place })
+}
+
 /// Reads and opens a chunk in a task of its own, so that several are on their way at once.
 async fn spawned(inner: Arc<Inner>, planned: Planned) -> Result<Bytes> {
     let task = tokio::spawn(async move { read_chunk(&inner, planned).await });
     let joined = task.await;
-    joined.map_err(|cause| Error::new(crate::ErrorKind::Internal, "read task").because(cause))?
+    joined.map_err(|cause| Error::new(ErrorKind::Internal, "read task").because(cause))?
+}
+
+/// The stored bytes of a chunk, from wherever compaction moved it.
+async fn sealed_bytes(inner: &Inner, mut plan: Planned) -> Result<(Planned, Bytes)> {
+    for _ in 0..MOVES_MAX {
+        match inner.chunks.read(plan.extent).await {
+            Err(cause) if cause.kind() == ErrorKind::NotFound => {
+                let key = chunk_row(plan.place.entry.domain, plan.place.entry.id);
+                let row = inner.catalog.read(&[key]).await?.into_iter().next().flatten();
+                plan = planned(plan.place, row)?;
+            }
+            sealed => return Ok((plan, sealed?)),
+        }
+    }
+    Err(Error::new(ErrorKind::Unavailable, "a chunk that keeps moving"))
 }
 
 async fn read_chunk(inner: &Inner, planned: Planned) -> Result<Bytes> {
-    let Planned { opener, span, extent } = planned;
-    let sealed = inner.chunks.read(extent).await?;
+    let (Planned { opener, span, extent, .. }, sealed) = sealed_bytes(inner, planned).await?;
     let located = move |cause: crate::seal::RecordError| {
         Error::corrupt(format!("pack {} at {}", extent.pack, extent.offset)).because(cause)
     };

@@ -7,12 +7,13 @@ use futures::{Stream, StreamExt, stream::FuturesOrdered};
 use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle};
 
 use super::{
-    FileRef, FileRole, FileSpec, GC_EPOCH, INLINE_BYTES_MAX, Inner, METADATA_BYTES_MAX, chunk_row,
+    FileRef, FileRole, FileSpec, INLINE_BYTES_MAX, Inner, METADATA_BYTES_MAX, chunk_row,
+    in_flight::Hold,
 };
 use crate::{
     Error, ErrorKind, Result,
     catalog::{Commit, Durability, Outcome},
-    chunk::{ChunkIdentity, ChunkRow, Cutter, FileIdHasher, PlainChunk, seal_chunk},
+    chunk::{ChunkIdentity, Cutter, FileIdHasher, PlainChunk, seal_chunk},
     ids::StoreId,
     keys::OpenStore,
     manifest::{
@@ -46,6 +47,7 @@ pub enum StageError {
 pub struct Staged {
     file: FileRef,
     row: ManifestRow,
+    hold: Arc<Hold>,
 }
 
 impl Staged {
@@ -59,6 +61,11 @@ impl Staged {
     pub(super) fn row(&self) -> &ManifestRow {
         &self.row
     }
+
+    /// What keeps its chunks and its pack until the outcome of its commit is known.
+    pub(super) fn hold(&self) -> &Hold {
+        &self.hold
+    }
 }
 
 /// Stages `body` as `spec` says.
@@ -71,6 +78,7 @@ where
     S: Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
 {
     let store = inner.keys.open_store(&spec.item.store).await?;
+    let hold = Arc::new(inner.in_flight.hold());
     let mut pieces = Vec::new();
     if spec.role != FileRole::Part {
         match small(&mut body).await? {
@@ -78,21 +86,21 @@ where
                 let mut hasher = FileIdHasher::new(store.domain_keys());
                 hasher.inline(store.domain_keys(), &bytes);
                 let id = hasher.finish();
-                let staged = finish(inner, &spec, ManifestWriter::inline(&bytes), Some(id.0)).await;
-                return Ok(staged?);
+                let manifest = Finished { writer: ManifestWriter::inline(&bytes), id: Some(id.0) };
+                return Ok(finish(inner, &spec, manifest, hold).await?);
             }
             Beginning::More(first) => pieces = first,
         }
     }
-    let mut upload = Upload::new(inner.clone(), store.clone());
+    let mut upload = Upload::new(inner.clone(), store.clone(), hold.clone());
     for piece in pieces {
         upload.push(piece).await?;
     }
     while let Some(piece) = body.next().await {
         upload.push(piece.map_err(StageError::Body)?).await?;
     }
-    let (writer, id) = upload.finish().await?;
-    Ok(finish(inner, &spec, writer, Some(id)).await?)
+    let manifest = upload.finish().await?;
+    Ok(finish(inner, &spec, manifest, hold).await?)
 }
 
 /// How a body begins.
@@ -132,6 +140,7 @@ struct Upload {
     cutter: Cutter,
     writer: ManifestWriter,
     file: FileIdHasher,
+    hold: Arc<Hold>,
     in_flight: FuturesOrdered<Stored>,
 }
 
@@ -158,7 +167,7 @@ impl Drop for Stored {
 }
 
 impl Upload {
-    fn new(inner: Arc<Inner>, store: Arc<OpenStore>) -> Self {
+    fn new(inner: Arc<Inner>, store: Arc<OpenStore>, hold: Arc<Hold>) -> Self {
         let size = store.chunk_size();
         Self {
             inner,
@@ -166,6 +175,7 @@ impl Upload {
             writer: ManifestWriter::chunks(size),
             file: FileIdHasher::new(store.domain_keys()),
             store,
+            hold,
             in_flight: FuturesOrdered::new(),
         }
     }
@@ -186,8 +196,9 @@ impl Upload {
         }
         let room = self.inner.room.clone().acquire_owned().await;
         let room = room.map_err(|_| Error::new(ErrorKind::Internal, "room for chunks"))?;
-        let (inner, store) = (self.inner.clone(), self.store.clone());
-        let stored = tokio::spawn(async move { store_chunk(&inner, store, chunk, room).await });
+        let (inner, store, hold) = (self.inner.clone(), self.store.clone(), self.hold.clone());
+        let stored =
+            tokio::spawn(async move { store_chunk(&inner, store, (chunk, room), &hold).await });
         self.in_flight.push_back(Stored(stored));
         Ok(())
     }
@@ -201,7 +212,7 @@ impl Upload {
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<(ManifestWriter, [u8; 32])> {
+    async fn finish(mut self) -> Result<Finished> {
         let cutter = std::mem::replace(&mut self.cutter, Cutter::new(self.store.chunk_size()));
         if let Some(last) = cutter.finish() {
             self.send(last).await?;
@@ -210,16 +221,22 @@ impl Upload {
             self.arrived().await?;
         }
         self.writer.end_part()?;
-        Ok((self.writer, self.file.finish().0))
+        Ok(Finished { writer: self.writer, id: Some(self.file.finish().0) })
     }
+}
+
+/// A manifest whose entries are all there, and the file's id where its bytes were seen.
+pub(super) struct Finished {
+    pub(super) writer: ManifestWriter,
+    pub(super) id: Option<[u8; 32]>,
 }
 
 /// Stores one chunk unless its domain holds it already; durable when it returns.
 async fn store_chunk(
     inner: &Inner,
     store: Arc<OpenStore>,
-    chunk: PlainChunk,
-    room: OwnedSemaphorePermit,
+    (chunk, room): (PlainChunk, OwnedSemaphorePermit),
+    hold: &Hold,
 ) -> Result<ChunkIdentity> {
     let naming = store.clone();
     let (identity, chunk) = blocking(move || {
@@ -227,12 +244,7 @@ async fn store_chunk(
         (identity, chunk)
     })
     .await?;
-    let row = chunk_row(identity.domain(), identity.id());
-    let known = inner.catalog.read(std::slice::from_ref(&row)).await?.into_iter().next().flatten();
-    if let Some(known) = known
-        && ChunkRow::decode(&known.value)
-            .is_ok_and(|row| row.gc_epoch == GC_EPOCH && identity.commits_to(&row.commitment))
-    {
+    if inner.reuse(&identity, hold).await? {
         return Ok(identity);
     }
     let (entropy, size) = (inner.entropy.clone(), store.chunk_size());
@@ -242,11 +254,13 @@ async fn store_chunk(
     })
     .await?;
     let batch = Batch { records: vec![SealedRecord::from(&sealed)], ..Batch::default() };
+    let _appending = inner.in_flight.appending();
     let receipt = inner.chunks.append(batch).await?;
     drop(room);
     let place = receipt.extents()[0];
+    let row = chunk_row(identity.domain(), identity.id());
     let mut commit = Commit { durability: Durability::Ordered, ..Commit::new() };
-    commit.put(row, sealed.row(place.pack, place.offset, GC_EPOCH).encode());
+    commit.put(row, sealed.row(place.pack, place.offset, inner.epoch()).encode());
     match inner.catalog.commit(commit).await? {
         Outcome::Applied { .. } => Ok(identity),
         // Without the row nobody may refer to the chunk; what was appended is left to GC.
@@ -260,9 +274,10 @@ async fn store_chunk(
 pub(super) async fn finish(
     inner: &Inner,
     spec: &FileSpec,
-    writer: ManifestWriter,
-    file_id: Option<[u8; 32]>,
+    manifest: Finished,
+    hold: Arc<Hold>,
 ) -> Result<Staged> {
+    let Finished { writer, id: file_id } = manifest;
     if spec.metadata.len() > METADATA_BYTES_MAX {
         return Err(Error::new(ErrorKind::LimitExceeded, "metadata of a file"));
     }
@@ -280,10 +295,13 @@ pub(super) async fn finish(
     let spec_of = ManifestSpec { id: &id, key: &block, tail: &tail };
     let sealed = writer.seal(spec_of, keys, &*inner.entropy)?;
     let batch = Batch { records: vec![SealedRecord::from(&sealed)], ..Batch::default() };
+    let appending = inner.in_flight.appending();
     let receipt = inner.chunks.append(batch).await?;
     let place = receipt.extents()[0];
+    hold.pack(place.pack);
+    drop(appending);
     let file = FileRef { store: store_of(spec), manifest: sealed.id(), length };
-    Ok(Staged { file, row: sealed.row(place.pack, place.offset) })
+    Ok(Staged { file, row: sealed.row(place.pack, place.offset), hold })
 }
 
 fn store_of(spec: &FileSpec) -> StoreId {

@@ -140,6 +140,11 @@ impl PackFiles for Faulty {
         self.under.sync_directory()
     }
 
+    fn remove(&self, pack: PackId) -> io::Result<()> {
+        self.faults.step()?;
+        self.under.remove(pack)
+    }
+
     fn list(&self) -> io::Result<Vec<PackId>> {
         self.under.list()
     }

@@ -181,6 +181,7 @@ impl Sample {
             records: vec![SealedRecord::from(&inline)],
             tombstones: vec![tombstone],
             voids: vec![ManifestId([8; 16])],
+            bridges: Vec::new(),
             sequence: 4,
         };
         let second = store.append(second).now_or_never().unwrap().unwrap();

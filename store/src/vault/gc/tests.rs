@@ -1,0 +1,307 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{TryStreamExt, stream};
+use readvault_ambient::{Entropy, System};
+
+use super::*;
+use crate::{
+    ErrorKind,
+    catalog::{Catalog, Commit, memory::MemoryCatalog},
+    keys::{Available, MemoryKeyProvider},
+    testing::MemoryVault,
+    vault::{
+        BodyError, DomainChoice, FileRef, FileRole, FileSpec, ItemKind, Removal, SlotChoice,
+        Staged, Store, Vault, VaultCommit,
+    },
+};
+
+/// Small packs, so that there is always something to compact.
+const PACK_BYTES: u64 = 64 << 10;
+
+struct Bench {
+    vault: Vault,
+    catalog: Arc<MemoryCatalog>,
+    provider: Arc<MemoryKeyProvider>,
+    store: Store,
+    _directory: tempfile::TempDir,
+}
+
+/// A file that was put, and the item to delete it by.
+#[derive(Clone, Debug)]
+struct Put {
+    removal: Removal,
+    file: FileRef,
+    bytes: Bytes,
+}
+
+fn noise(length: usize) -> Bytes {
+    let mut bytes = vec![0; length];
+    System.fill(&mut bytes);
+    bytes.into()
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let made = MemoryVault::new(directory.path(), PACK_BYTES).await.unwrap();
+        let MemoryVault { vault, catalog, provider } = made;
+        let store = vault.create_store("123456789012", DomainChoice::Own).await.unwrap();
+        Self { vault, catalog, provider, store, _directory: directory }
+    }
+
+    async fn spec(&self) -> FileSpec {
+        let item = self.vault.new_item(&self.store, ItemKind::Object, SlotChoice::OfStore).await;
+        FileSpec {
+            item: item.unwrap(),
+            role: FileRole::Part,
+            generation: 0,
+            replaces: Vec::new(),
+            metadata: Bytes::new(),
+        }
+    }
+
+    async fn stage(&self, bytes: &Bytes) -> (Removal, Staged) {
+        let spec = self.spec().await;
+        let item = spec.item.id;
+        let body = stream::iter([Ok::<_, BodyError>(bytes.clone())]);
+        let staged = self.vault.stage(spec, body).await.unwrap();
+        (Removal { item, files: vec![staged.file().clone()] }, staged)
+    }
+
+    async fn publish(&self, (removal, staged): (Removal, Staged), bytes: &Bytes) -> Put {
+        let file = staged.file().clone();
+        let commit = VaultCommit { files: vec![staged], ..VaultCommit::default() };
+        assert!(matches!(
+            self.vault.commit(commit).await.unwrap(),
+            crate::vault::Committed::Applied { .. }
+        ));
+        Put { removal, file, bytes: bytes.clone() }
+    }
+
+    async fn put(&self, bytes: &Bytes) -> Put {
+        self.publish(self.stage(bytes).await, bytes).await
+    }
+
+    async fn delete(&self, put: &Put) {
+        let removes = vec![put.removal.clone()];
+        let commit = VaultCommit { removes, ..VaultCommit::default() };
+        assert!(matches!(
+            self.vault.commit(commit).await.unwrap(),
+            crate::vault::Committed::Applied { .. }
+        ));
+    }
+
+    async fn reads_back(&self, put: &Put) {
+        let reader = self.vault.open_file(&put.file).await.unwrap();
+        let pieces: Vec<_> = reader.stream(0..put.file.length).try_collect().await.unwrap();
+        assert_eq!(pieces.concat(), put.bytes);
+    }
+
+    async fn collect(&self) -> Cycle {
+        self.vault.collect_garbage(GcOptions::default()).await.unwrap()
+    }
+
+    async fn rows(&self) -> u64 {
+        self.vault.inner.count_chunks().await.unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nothing_names_goes_after_two_epochs_and_the_rest_stays() {
+    let bench = Bench::new().await;
+    let (kept, gone) = (bench.put(&noise(300_000)).await, bench.put(&noise(300_000)).await);
+    let twin = bench.put(&gone.bytes.slice(..)).await;
+    bench.delete(&twin).await;
+    assert_eq!(bench.rows().await, 2);
+    bench.delete(&gone).await;
+    assert_eq!(bench.collect().await.chunks_dropped, 0, "too young");
+    let cycle = bench.collect().await;
+    assert_eq!((cycle.chunks_dropped, cycle.chunks_kept, cycle.epoch), (1, 1, 3));
+    assert_eq!(bench.rows().await, 1);
+    bench.reads_back(&kept).await;
+    assert_eq!(bench.vault.last_garbage_collection().await.unwrap(), Some(cycle));
+    let again = bench.put(&gone.bytes).await;
+    bench.reads_back(&again).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_packs_go_and_open_readers_follow_what_moves() {
+    let bench = Bench::new().await;
+    let mut puts = Vec::new();
+    for _ in 0..24 {
+        puts.push(bench.put(&noise(50_000)).await);
+    }
+    let readers: Vec<_> = futures::future::join_all(
+        puts.iter().map(|put| async { bench.vault.open_file(&put.file).await.unwrap() }),
+    )
+    .await;
+    for put in puts.iter().step_by(2) {
+        bench.delete(put).await;
+    }
+    bench.collect().await;
+    let before = bench.vault.inner.chunks.list().await.unwrap();
+    let cycle = bench.collect().await;
+    let after = bench.vault.inner.chunks.list().await.unwrap();
+    assert_eq!(cycle.chunks_dropped, 12);
+    assert!(cycle.compaction.packs_removed > 3, "{cycle:?}");
+    assert!(cycle.compaction.records_moved > 3 && after.len() < before.len(), "{cycle:?}");
+    for (put, reader) in puts.iter().zip(readers).skip(1).step_by(2) {
+        assert_eq!(reader.read(0..50_000).await.unwrap(), put.bytes);
+        bench.reads_back(put).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_staged_upload_keeps_its_chunks_over_any_number_of_cycles() {
+    let bench = Bench::new().await;
+    let bytes = noise(200_000);
+    let first = bench.put(&bytes).await;
+    let (removal, staged) = bench.stage(&bytes).await;
+    let fresh = bench.stage(&noise(100_000)).await;
+    bench.delete(&first).await;
+    for _ in 0..5 {
+        assert_eq!(bench.collect().await.chunks_dropped, 0);
+    }
+    let put = bench.publish((removal, staged), &bytes).await;
+    bench.reads_back(&put).await;
+    drop(fresh);
+    for _ in 0..2 {
+        bench.collect().await;
+    }
+    assert_eq!(bench.rows().await, 1, "what was never committed goes");
+    bench.reads_back(&put).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_is_chosen_again_is_of_the_current_epoch() {
+    let bench = Bench::new().await;
+    let bytes = noise(100_000);
+    let put = bench.put(&bytes).await;
+    for _ in 0..3 {
+        bench.collect().await;
+    }
+    bench.delete(&put).await;
+    let again = bench.put(&bytes).await;
+    assert_eq!(bench.rows().await, 1);
+    bench.delete(&again).await;
+    assert_eq!(bench.collect().await.chunks_dropped, 0, "chosen one epoch ago");
+    assert_eq!(bench.collect().await.chunks_dropped, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_holds_what_its_source_named() {
+    let bench = Bench::new().await;
+    let source = bench.put(&noise(2_500_000)).await;
+    for _ in 0..3 {
+        bench.collect().await;
+    }
+    let spec = bench.spec().await;
+    let removal = |file: &FileRef, item| Removal { item, files: vec![file.clone()] };
+    let item = spec.item.id;
+    let staged = bench.vault.adopt(spec, &source.file).await.unwrap().unwrap();
+    bench.delete(&source).await;
+    for _ in 0..3 {
+        assert_eq!(bench.collect().await.chunks_dropped, 0);
+    }
+    let removal = removal(staged.file(), item);
+    let copy = bench.publish((removal, staged), &source.bytes).await;
+    bench.reads_back(&copy).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_store_whose_key_is_disabled_is_dropped() {
+    let bench = Bench::new().await;
+    let (kept, gone) = (bench.put(&noise(80_000)).await, bench.put(&noise(80_000)).await);
+    bench.delete(&gone).await;
+    bench.collect().await;
+    bench.provider.set_available(Available::No);
+    bench.vault.inner.keys.forget_open_keys();
+    let cycle = bench.collect().await;
+    assert_eq!((cycle.chunks_dropped, cycle.skipped.len()), (0, 1));
+    bench.provider.set_available(Available::Yes);
+    assert_eq!(bench.collect().await.chunks_dropped, 1);
+    bench.reads_back(&kept).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_counts_and_changes_nothing() {
+    let bench = Bench::new().await;
+    let gone = bench.put(&noise(80_000)).await;
+    bench.delete(&gone).await;
+    bench.collect().await;
+    let dry = GcOptions { dry_run: true, ..GcOptions::default() };
+    for _ in 0..2 {
+        let cycle = bench.vault.collect_garbage(dry).await.unwrap();
+        assert_eq!((cycle.chunks_dropped, bench.rows().await), (1, 1));
+    }
+    assert_eq!(bench.collect().await.chunks_dropped, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_manifest_stops_the_sweep() {
+    let bench = Bench::new().await;
+    let put = bench.put(&noise(80_000)).await;
+    let row = crate::vault::manifest_row(put.file.manifest);
+    let mut commit = Commit::new();
+    let found = bench.catalog.read(std::slice::from_ref(&row)).await.unwrap().remove(0).unwrap();
+    let mut wrong = crate::manifest::ManifestRow::decode(&found.value).unwrap();
+    wrong.offset += 1;
+    commit.put(row, wrong.encode());
+    assert!(matches!(
+        bench.catalog.commit(commit).await.unwrap(),
+        crate::catalog::Outcome::Applied { .. }
+    ));
+    let cause = bench.vault.collect_garbage(GcOptions::default()).await.unwrap_err();
+    assert_eq!(cause.kind(), ErrorKind::Corrupt);
+}
+
+/// Uploads of the same few contents, copies and deletions while cycles run one after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn uploads_of_equal_chunks_race_with_cycles_and_nothing_dangles() {
+    let bench = Arc::new(Bench::new().await);
+    let contents: Arc<Vec<_>> = Arc::new((0..4).map(|n| noise(60_000 + n)).collect());
+    let workers = (0..6_usize).map(|worker| {
+        let (bench, contents) = (bench.clone(), contents.clone());
+        tokio::spawn(async move {
+            let mut mine = Vec::<Put>::new();
+            for turn in 0..120 {
+                let bytes = &contents[(worker + turn * 7) % contents.len()];
+                let put = bench.put(bytes).await;
+                bench.reads_back(&put).await;
+                mine.push(put);
+                if mine.len() > 2 {
+                    let oldest = mine.remove(turn % 2);
+                    bench.reads_back(&oldest).await;
+                    bench.delete(&oldest).await;
+                }
+            }
+            for put in &mine {
+                bench.reads_back(put).await;
+                bench.delete(put).await;
+            }
+        })
+    });
+    let workers: Vec<_> = workers.collect();
+    let collector = tokio::spawn({
+        let bench = bench.clone();
+        async move {
+            let mut cycles = 0;
+            loop {
+                bench.collect().await;
+                cycles += 1;
+                if bench.vault.uploads_in_flight() == 0 && cycles > 40 {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    collector.await.unwrap();
+    bench.collect().await;
+    bench.collect().await;
+    assert_eq!(bench.rows().await, 0);
+}
