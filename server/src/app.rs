@@ -18,6 +18,7 @@ mod apis;
 mod open;
 mod own;
 mod tls;
+mod upkeep;
 mod work;
 
 /// Worker threads of the runtime: one a core, and no fewer than this.
@@ -92,7 +93,7 @@ async fn run(settings: Serve, doors: Doors, source: open::Source) -> Result<()> 
         &System,
     )?;
     let site = Site { account: settings.account.clone(), region: settings.region.clone() };
-    let open = open::vault(&settings.data, source).await?;
+    let open = open::vault(&settings, source).await?;
     let identity = Identity::new(site.clone(), root.clone());
     if settings.dev {
         let env = dev::DevEnv {
@@ -148,7 +149,8 @@ fn bind(settings: &Serve) -> Result<std::net::TcpListener> {
 /// Goes into the data directory, so that no path above it need be readable later.
 fn enter(settings: &mut Serve) -> Result<()> {
     std::fs::create_dir_all(&settings.data).context("the data directory can't be made")?;
-    for path in [&mut settings.agent, &mut settings.runtime].into_iter().flatten() {
+    let Serve { agent, runtime, upkeep, .. } = settings;
+    for path in [agent, runtime, &mut upkeep.second_copy].into_iter().flatten() {
         *path = std::path::absolute(&*path).context("a path can't be made absolute")?;
     }
     std::env::set_current_dir(&settings.data).context("the data directory can't be entered")?;

@@ -107,6 +107,9 @@ pub struct Serve {
     /// Hours after which a run is ended.
     #[arg(long, env = "READVAULT_RUN_HOURS", default_value_t = 168)]
     pub run_hours: u64,
+    /// How the vault is kept in order.
+    #[command(flatten)]
+    pub upkeep: UpkeepSettings,
     /// Directory of the sockets that runs speak to.
     #[arg(long, hide = true)]
     pub runtime: Option<PathBuf>,
@@ -119,6 +122,32 @@ pub struct Serve {
     /// `text` or `json`.
     #[arg(long, env = "READVAULT_LOG_FORMAT", default_value = "text")]
     pub log_format: String,
+}
+
+/// When and how the vault is kept in order.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Upkeep")]
+pub struct UpkeepSettings {
+    /// Hours between two cycles of garbage collection; 0 = none by itself.
+    #[arg(long, env = "READVAULT_GC_HOURS", default_value_t = 6)]
+    pub gc_hours: u64,
+    /// Percent of a pack that must be dead before what lives in it is moved and the pack removed.
+    #[arg(long, env = "READVAULT_GC_DEAD_PERCENT", default_value_t = 30,
+          value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub gc_dead_percent: u8,
+    /// Days between two scrubs, which read everything that is stored; 0 = none by itself.
+    #[arg(long, env = "READVAULT_SCRUB_DAYS", default_value_t = 30)]
+    pub scrub_days: u64,
+    /// MiB a second that a scrub reads at most; 0 = as fast as it goes.
+    #[arg(long, env = "READVAULT_SCRUB_MIB_A_SECOND", default_value_t = 64)]
+    pub scrub_mib_a_second: u64,
+    /// Percent of files of which a scrub opens every chunk with its key.
+    #[arg(long, env = "READVAULT_SCRUB_OPEN_PERCENT", default_value_t = 1,
+          value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub scrub_open_percent: u8,
+    /// Directory of a backup of this vault, from which a scrub mends what is damaged.
+    #[arg(long, env = "READVAULT_SECOND_COPY")]
+    pub second_copy: Option<PathBuf>,
 }
 
 /// What to do with images.

@@ -5,6 +5,7 @@
 //! `null` keeps nothing (benches).
 
 mod assemble;
+mod copy;
 mod descriptors;
 mod files;
 mod local;
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use readvault_ambient::Entropy;
 
+pub use copy::{PackCopy, PackSource};
 pub use files::{Directory, PackFile, PackFiles};
 pub use local::LocalChunkStore;
 pub use memory::MemoryChunkStore;

@@ -51,6 +51,7 @@ impl MemoryVault {
                 entropy,
                 clock: Arc::new(System),
                 writer,
+                copy: None,
             },
             &[],
         )

@@ -19,7 +19,7 @@ use crate::{
     Error, ErrorKind, Result,
     catalog::{Catalog, RowKey, Table},
     chunk::ChunkId,
-    chunk_store::ChunkStore,
+    chunk_store::{ChunkStore, PackSource},
     ids::{DomainId, ManifestId, WriterId},
     keys::VaultKeys,
     pack::Batch,
@@ -34,6 +34,7 @@ mod model;
 mod open_file;
 mod reader;
 mod recover;
+mod scrub;
 mod stage;
 
 pub use commit::{Committed, Removal, VaultCommit};
@@ -44,6 +45,7 @@ pub use model::{
 };
 pub use reader::FileReader;
 pub use recover::unsettled;
+pub use scrub::{Damage, Damaged, PLACES_MAX, Scrub, ScrubOptions};
 pub use stage::{BodyError, StageError, Staged};
 
 /// Rows of chunks: domain ‖ CID → where the record lies.
@@ -82,6 +84,8 @@ pub struct VaultParams {
     pub clock: Arc<dyn Clock>,
     /// This start of this process.
     pub writer: WriterId,
+    /// Another copy of the packs, from which damaged records are mended.
+    pub copy: Option<Arc<dyn PackSource>>,
 }
 
 /// The vault of one data directory. Cheap to clone.
@@ -100,6 +104,8 @@ struct Inner {
     room: Arc<tokio::sync::Semaphore>,
     manifests: open_file::ManifestCache,
     in_flight: Arc<in_flight::InFlight>,
+    clock: Arc<dyn Clock>,
+    copy: Option<Arc<dyn PackSource>>,
     /// The GC epoch of new and reused chunk rows.
     epoch: AtomicU32,
     /// Held by whoever collects, compacts or scrubs: one at a time.
@@ -123,7 +129,9 @@ impl Vault {
             entropy: params.entropy,
             writer: params.writer,
             room: Arc::new(tokio::sync::Semaphore::new(UPLOAD_CHUNKS_MAX)),
-            manifests: open_file::ManifestCache::new(params.clock),
+            manifests: open_file::ManifestCache::new(params.clock.clone()),
+            clock: params.clock,
+            copy: params.copy,
             in_flight: Arc::default(),
             epoch: AtomicU32::new(epoch),
             upkeep: tokio::sync::Mutex::default(),
@@ -225,6 +233,28 @@ impl Vault {
     /// Those of the catalog.
     pub async fn last_garbage_collection(&self) -> Result<Option<Cycle>> {
         self.inner.last_cycle().await
+    }
+
+    /// Reads every pack against its checksums, opens every chunk of a sample of files, and mends or quarantines
+    /// what is damaged. `told` hears how far it is after each pack. Everything else goes on meanwhile.
+    /// Dropping the future, or a kill, costs the pack that was being read; the next call goes on behind it.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Unavailable`. Damage is told in the result.
+    pub async fn scrub(
+        &self,
+        options: ScrubOptions,
+        told: &(dyn Fn(&Scrub) + Send + Sync),
+    ) -> Result<Scrub> {
+        self.inner.scrub(options, told).await
+    }
+
+    /// What the last finished scrub found; none when there was none.
+    ///
+    /// # Errors
+    /// Those of the catalog.
+    pub async fn last_scrub(&self) -> Result<Option<Scrub>> {
+        self.inner.last_scrub().await
     }
 
     /// Keeps every pack where it is until the guard is dropped: for copies of the whole vault.

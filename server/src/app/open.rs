@@ -11,7 +11,7 @@ use readvault_ambient::System;
 use readvault_ops::tables;
 use readvault_store::{
     catalog::{Table, row::RowSealer},
-    chunk_store::{ChunkStore, LocalChunkStore, StoreParams},
+    chunk_store::{ChunkStore, LocalChunkStore, PackCopy, PackSource, StoreParams},
     ids::WriterId,
     keys::{KeySource, Keyring, VaultKeys, VaultKeysParams},
     seal::SecretKey,
@@ -94,7 +94,8 @@ impl Open {
 }
 
 /// Opens the vault in `data`, or makes a new one.
-pub(super) async fn vault(data: &Path, source: Source) -> Result<Open> {
+pub(super) async fn vault(settings: &Serve, source: Source) -> Result<Open> {
+    let data = &settings.data;
     let entropy = Arc::new(System);
     let source = match source {
         Source::Given(source) => source,
@@ -129,6 +130,7 @@ pub(super) async fn vault(data: &Path, source: Source) -> Result<Open> {
             Err(cause) => tracing::warn!(%pack, %cause, "a pack can't be read"),
         }
     }
+    let copy = settings.upkeep.second_copy.as_deref().map(second_copy).transpose()?;
     let params = VaultParams {
         catalog,
         chunks: chunks.clone(),
@@ -136,9 +138,16 @@ pub(super) async fn vault(data: &Path, source: Source) -> Result<Open> {
         entropy,
         clock: Arc::new(System),
         writer,
+        copy,
     };
     let vault = Vault::start(params, &packs).await.context("the vault can't be opened")?;
     Ok(Open { vault, chunks })
+}
+
+/// The packs of another copy, to mend from.
+fn second_copy(path: &Path) -> Result<Arc<dyn PackSource>> {
+    let packs = PackCopy::open(path.join("packs"));
+    Ok(Arc::new(packs.context("the second copy can't be read: is it the directory of a backup?")?))
 }
 
 fn keyring(path: &Path, source: &KeySource) -> Result<Keyring> {

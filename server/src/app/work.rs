@@ -17,14 +17,14 @@ use readvault_ops::{
     workflow::Workflows,
 };
 
-use super::{Ground, open::InspectorProgram};
+use super::{Ground, open::InspectorProgram, upkeep::Upkeep};
 use crate::{agent_client::AgentClient, exec_bridge::ExecBridge, settings::Serve};
 
 /// Jobs that run at once.
 const JOBS_AT_ONCE: usize = 4;
 
-/// Time between two rounds of upkeep.
-const UPKEEP: Duration = Duration::from_secs(5);
+/// Time between two looks for keys that may no longer be used.
+const EXPIRY: Duration = Duration::from_secs(5);
 
 /// Bytes of all logs of one run.
 const RUN_LOG_BYTES_MAX: u64 = 64 << 20;
@@ -38,6 +38,7 @@ pub(super) struct Work {
     runs: Runs,
     multiparts: Multiparts,
     handlers: Vec<Arc<dyn JobHandler>>,
+    upkeep: Upkeep,
     socket: Option<PathBuf>,
     /// Kept open: its descriptor is the path by which inspections start it.
     _inspector: Option<InspectorProgram>,
@@ -73,6 +74,7 @@ impl Work {
             runs,
             multiparts: Multiparts::new(objects.clone()),
             handlers,
+            upkeep: Upkeep::new(ground.core.vault().clone(), settings.upkeep.clone()),
             socket,
             _inspector: inspector,
         }
@@ -98,7 +100,8 @@ impl Work {
             work_on(&jobs, self.handlers.clone()),
             self.converse(),
             self.runs.watch(),
-            self.upkeep(),
+            self.upkeep.run(),
+            self.expire_keys(),
         );
     }
 
@@ -111,9 +114,9 @@ impl Work {
         }
     }
 
-    async fn upkeep(&self) {
+    async fn expire_keys(&self) {
         loop {
-            tokio::time::sleep(UPKEEP).await;
+            tokio::time::sleep(EXPIRY).await;
             self.ground.core.vault().expire_keys();
         }
     }

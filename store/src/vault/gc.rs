@@ -45,6 +45,8 @@ impl Default for GcOptions {
 pub struct Cycle {
     /// Its epoch.
     pub epoch: u32,
+    /// Milliseconds since 1970 at which it ended.
+    pub ended_ms: u64,
     /// Manifests that were walked.
     pub manifests: u64,
     /// Rows of chunks that stay.
@@ -73,6 +75,7 @@ impl Inner {
         self.sweep(&lease, (&marks, &marked.spared), options, (&mut packs, &mut cycle)).await?;
         cycle.skipped = marked.skipped;
         cycle.compaction = self.compact(&packs, options).await?;
+        cycle.ended_ms = self.clock.unix_ms();
         if !options.dry_run {
             self.note(&lease, &cycle).await?;
         }

@@ -40,6 +40,8 @@ struct Planned {
     opener: ChunkOpener,
     span: FrameSpan,
     extent: Extent,
+    /// Where the record begins.
+    record: u64,
     place: Place,
 }
 
@@ -164,7 +166,7 @@ fn planned(place: Place, row: Option<Row>) -> Result<Planned> {
     let opener = ChunkOpener::new(entry, &row, place.size)?;
     let span = opener.span(place.range.clone());
     let extent = Extent { pack: row.pack, offset: span.offset, length: span.length };
-    Ok(Planned { opener, span, extent, place })
+    Ok(Planned { opener, span, extent, record: row.offset, place })
 }
 
 /// Reads and opens a chunk in a task of its own, so that several are on their way at once.
@@ -190,12 +192,19 @@ async fn sealed_bytes(inner: &Inner, mut plan: Planned) -> Result<(Planned, Byte
 }
 
 async fn read_chunk(inner: &Inner, planned: Planned) -> Result<Bytes> {
-    let (Planned { opener, span, extent, .. }, sealed) = sealed_bytes(inner, planned).await?;
-    let located = move |cause: crate::seal::RecordError| {
-        Error::corrupt(format!("pack {} at {}", extent.pack, extent.offset)).because(cause)
+    let (planned, sealed) = sealed_bytes(inner, planned).await?;
+    let Planned { opener, span, extent, record, place } = planned;
+    let opened = if extent.length <= OPEN_HERE_MAX {
+        opener.open(&span, &sealed)
+    } else {
+        blocking(move || opener.open(&span, &sealed)).await?
     };
-    if extent.length <= OPEN_HERE_MAX {
-        return opener.open(&span, &sealed).map_err(located);
+    match opened {
+        Ok(bytes) => Ok(bytes),
+        Err(cause) => {
+            let entry = &place.entry;
+            inner.quarantine_at((entry.domain, entry.id), (extent.pack, record)).await?;
+            Err(Error::corrupt(format!("pack {} at {record}", extent.pack)).because(cause))
+        }
     }
-    blocking(move || opener.open(&span, &sealed)).await?.map_err(located)
 }
