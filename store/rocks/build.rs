@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 fn main() {
     const SHIM: &str = "shim/encrypting_env.cc";
-    println!("cargo:rerun-if-changed={SHIM}");
+    println!("cargo:rerun-if-changed=shim");
     println!("cargo:rerun-if-changed=build.rs");
     #[expect(
         clippy::disallowed_methods,
@@ -12,8 +12,11 @@ fn main() {
     )]
     let sources = std::env::var("DEP_ROCKSDB_CARGO_MANIFEST_DIR");
     let sources = PathBuf::from(sources.expect("librocksdb-sys is a direct dependency"));
-    cc::Build::new()
-        .cpp(true)
+    let mut shim = cc::Build::new();
+    if cfg!(feature = "testing") {
+        shim.define("READVAULT_TESTING", None);
+    }
+    shim.cpp(true)
         .include(sources.join("rocksdb/include"))
         // What RocksDB itself was compiled with: these change the layout of its classes.
         .define("NDEBUG", "1")

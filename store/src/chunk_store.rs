@@ -20,8 +20,7 @@ use bytes::Bytes;
 use readvault_ambient::Entropy;
 
 pub use copy::{PackCopy, PackSource};
-pub use files::{Directory, PackFile, PackFiles};
-pub use local::LocalChunkStore;
+pub use local::{LocalChunkStore, PackPlace};
 pub use memory::MemoryChunkStore;
 pub use null::NullChunkStore;
 

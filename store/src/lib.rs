@@ -6,6 +6,7 @@
 pub mod catalog;
 pub mod chunk;
 pub mod chunk_store;
+pub mod disk;
 pub mod error;
 pub mod ids;
 pub mod keys;

@@ -17,9 +17,14 @@
 #include "rocksdb/file_system.h"
 #include "rocksdb/version.h"
 
+#ifdef READVAULT_TESTING
+#include "observed_files.h"
+#endif
+
 using namespace ROCKSDB_NAMESPACE;
 
 extern "C" {
+struct readvault_observer;
 // What Rust gives; mirrored by `Callbacks` in env.rs. `keys` outlives the Env; `release` ends it.
 struct readvault_callbacks {
   const void* keys;
@@ -189,8 +194,15 @@ static_assert(ROCKSDB_MAJOR == 11 && ROCKSDB_MINOR == 8,
 
 }  // namespace
 
-extern "C" void* readvault_encrypting_env(const readvault_callbacks* calls) {
+// `observer` is null but in campaigns; it is told of every change of a file.
+extern "C" void* readvault_encrypting_env(const readvault_callbacks* calls,
+                                          [[maybe_unused]] const readvault_observer* observer) {
   auto plain = FileSystem::Default();
+#ifdef READVAULT_TESTING
+  if (observer != nullptr) {
+    plain = std::make_shared<readvault::ObservedFiles>(plain, *observer);
+  }
+#endif
   auto encrypted = NewEncryptedFS(plain, std::make_shared<Provider>(*calls));
   if (encrypted == nullptr) {
     return nullptr;

@@ -51,7 +51,30 @@ impl RocksCatalog {
         sealer: Arc<RowSealer>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self> {
-        let database = Arc::new(open::open(directory, tables, sealer, Arc::clone(&entropy))?);
+        Self::open_at(&directory.into(), tables, sealer, entropy)
+    }
+
+    /// As [`RocksCatalog::open`], with an observer of its files.
+    ///
+    /// # Errors
+    /// As [`RocksCatalog::open`], and what the observer makes fail.
+    #[cfg(feature = "testing")]
+    pub fn open_observed(
+        observed: open::Observed<'_>,
+        tables: &[Table],
+        sealer: Arc<RowSealer>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self> {
+        Self::open_at(&observed.into(), tables, sealer, entropy)
+    }
+
+    fn open_at(
+        place: &open::Place<'_>,
+        tables: &[Table],
+        sealer: Arc<RowSealer>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self> {
+        let database = Arc::new(open::open(place, tables, sealer, Arc::clone(&entropy))?);
         let last = log::last_version(&database)?;
         let (queue, jobs) = mpsc::channel(QUEUE_COMMITS_MAX);
         let writer = Writer::new(Arc::clone(&database), entropy, last);

@@ -5,7 +5,10 @@ use std::{ffi::c_void, fmt, slice, sync::Arc};
 use readvault_ambient::Entropy;
 use readvault_store::{Error, ErrorKind, Result, catalog::row::RowSealer};
 
-use crate::file_cipher::{FileCipher, FileKeys};
+use crate::{
+    file_cipher::{FileCipher, FileKeys},
+    observer::{PlainFiles, RawObserver},
+};
 
 /// Mirrors `readvault_callbacks` in shim/encrypting_env.cc.
 #[repr(C)]
@@ -21,17 +24,21 @@ struct Callbacks {
 #[expect(unsafe_code, reason = "declares the functions of the shim")]
 // SAFETY: the signatures are those of shim/encrypting_env.cc.
 unsafe extern "C" {
-    fn readvault_encrypting_env(calls: *const Callbacks) -> *mut c_void;
+    fn readvault_encrypting_env(
+        calls: *const Callbacks,
+        observer: *const RawObserver,
+    ) -> *mut c_void;
     #[cfg(test)]
     fn readvault_env_refuses_reuse(env: *mut c_void, name: *const std::ffi::c_char) -> i32;
 }
 
-/// An Env through which every file passes encrypted, under keys that `sealer` derives.
+/// An Env through which every file passes encrypted into `plain`, under keys that `sealer` derives.
 pub(crate) fn encrypting_env(
     sealer: Arc<RowSealer>,
     entropy: Arc<dyn Entropy>,
+    plain: &PlainFiles,
 ) -> Result<rocksdb::Env> {
-    let raw = raw_env(sealer, entropy)?;
+    let raw = raw_env(sealer, entropy, plain)?;
     #[expect(unsafe_code, reason = "the crate takes a foreign Env only so")]
     // SAFETY: `raw` has the layout of rocksdb_env_t (held by a static assertion on RocksDB's
     // version), is
@@ -39,7 +46,11 @@ pub(crate) fn encrypting_env(
     Ok(unsafe { rocksdb::Env::from_raw(raw.cast()) })
 }
 
-fn raw_env(sealer: Arc<RowSealer>, entropy: Arc<dyn Entropy>) -> Result<*mut c_void> {
+fn raw_env(
+    sealer: Arc<RowSealer>,
+    entropy: Arc<dyn Entropy>,
+    plain: &PlainFiles,
+) -> Result<*mut c_void> {
     let keys = Arc::new(FileKeys::new(sealer, entropy));
     let calls = Callbacks {
         keys: Arc::into_raw(keys).cast(),
@@ -49,10 +60,13 @@ fn raw_env(sealer: Arc<RowSealer>, entropy: Arc<dyn Entropy>) -> Result<*mut c_v
         close_cipher,
         release,
     };
+    let observer = plain.raw();
+    let observer = observer.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     #[expect(unsafe_code, reason = "calls the shim")]
-    // SAFETY: the table is read during the call only; its functions live for ever and `keys` until
-    // `release`, which the provider calls when it ends, also when this call fails half-way.
-    let raw = unsafe { readvault_encrypting_env(&raw const calls) };
+    // SAFETY: the tables are read during the call only; their functions live for ever, `keys` and the
+    // observer until their `release`, which who holds them calls when it ends, also when this call
+    // fails half-way. The observer is null unless the shim was compiled to take one.
+    let raw = unsafe { readvault_encrypting_env(&raw const calls, observer) };
     if raw.is_null() {
         return Err(Error::new(ErrorKind::Internal, "the encrypting env was not made"));
     }
@@ -125,7 +139,7 @@ mod tests {
     #[test]
     fn nothing_is_written_twice_under_one_keystream() {
         let sealer = RowSealer::new(CatalogKey::from_bytes(&[1; 32]));
-        let raw = raw_env(Arc::new(sealer), Arc::new(System)).unwrap();
+        let raw = raw_env(Arc::new(sealer), Arc::new(System), &PlainFiles::default()).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
         std::fs::write(&file, [0; 8192]).unwrap();

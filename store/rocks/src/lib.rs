@@ -13,9 +13,12 @@ mod env;
 mod fault;
 mod file_cipher;
 mod log;
+mod observer;
 mod open;
 mod settings;
 mod wal;
 mod writer;
 
 pub use catalog::RocksCatalog;
+#[cfg(feature = "testing")]
+pub use open::Observed;

@@ -1,9 +1,8 @@
 //! Opening: the right key, one process, no acknowledged commit missing, then RocksDB.
 
 use std::{
-    fs::{DirBuilder, File, TryLockError},
+    fs::{File, TryLockError},
     io::Read,
-    os::unix::fs::DirBuilderExt,
     path::Path,
     sync::Arc,
     time::Duration,
@@ -13,6 +12,7 @@ use readvault_ambient::Entropy;
 use readvault_store::{
     Error, ErrorKind, Result,
     catalog::{Table, row::RowSealer},
+    disk::{Disk, LocalDisk},
 };
 use rocksdb::{ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, Options};
 
@@ -22,7 +22,8 @@ use crate::{
     fault::fault,
     file_cipher::{FileKeys, PREFIX_BYTES},
     log,
-    settings::Settings,
+    observer::PlainFiles,
+    settings::{Settings, WRITE_BUFFER_BYTES},
     wal,
 };
 
@@ -33,8 +34,55 @@ const CURRENT: &str = "CURRENT";
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
+/// Where a catalog lies and through what its files go.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    directory: &'a Path,
+    /// For what is done to the directory beside RocksDB.
+    disk: Arc<dyn Disk>,
+    plain: PlainFiles,
+    write_buffer_bytes: usize,
+}
+
+impl<'a> From<&'a Path> for Place<'a> {
+    fn from(directory: &'a Path) -> Self {
+        Self {
+            directory,
+            disk: Arc::new(LocalDisk),
+            plain: PlainFiles::default(),
+            write_buffer_bytes: WRITE_BUFFER_BYTES,
+        }
+    }
+}
+
+/// A catalog whose operations on files an observer sees, and may fail.
+#[cfg(feature = "testing")]
+#[derive(Clone, Debug)]
+pub struct Observed<'a> {
+    /// Its directory.
+    pub directory: &'a Path,
+    /// Who is asked; none for an ordinary catalog with a chosen buffer.
+    pub observer: Option<Arc<dyn readvault_store::disk::observed::Observer>>,
+    /// Bytes of a table's rows that are kept before they go into a file; RocksDB takes at least 64 KiB.
+    pub write_buffer_bytes: usize,
+}
+
+#[cfg(feature = "testing")]
+impl<'a> From<Observed<'a>> for Place<'a> {
+    fn from(observed: Observed<'a>) -> Self {
+        use readvault_store::disk::observed::ObservedDisk;
+        let Observed { directory, observer, write_buffer_bytes } = observed;
+        let local: Arc<dyn Disk> = Arc::new(LocalDisk);
+        let disk = match &observer {
+            Some(observer) => Arc::new(ObservedDisk::new(local, observer.clone())),
+            None => local,
+        };
+        Self { directory, disk, plain: PlainFiles { observer }, write_buffer_bytes }
+    }
+}
+
 pub(crate) fn open(
-    directory: &Path,
+    place: &Place<'_>,
     tables: &[Table],
     sealer: Arc<RowSealer>,
     entropy: Arc<dyn Entropy>,
@@ -42,10 +90,11 @@ pub(crate) fn open(
     if tables.iter().any(|table| table.0.starts_with(OWN_TABLES) || table.0.is_empty()) {
         return Err(Error::new(ErrorKind::InvalidInput, "a table name is reserved"));
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unavailable)?;
+    let (directory, disk) = (place.directory, &*place.disk);
+    disk.make_directory(directory).map_err(unavailable)?;
     let lock = lock(directory)?;
-    let env = env::encrypting_env(Arc::clone(&sealer), Arc::clone(&entropy))?;
-    let settings = Settings::new(&env);
+    let env = env::encrypting_env(Arc::clone(&sealer), Arc::clone(&entropy), &place.plain)?;
+    let settings = Settings::new(&env, place.write_buffer_bytes);
     let mut names = vec![DEFAULT_COLUMN_FAMILY_NAME.to_owned()];
     if directory.join(CURRENT).exists() {
         let keys = FileKeys::new(Arc::clone(&sealer), entropy);
@@ -54,7 +103,7 @@ pub(crate) fn open(
             .map_err(fault("reading the catalog's list of tables"))?;
         let evidence = wal::examine(directory, &keys, &sealer.table(SYNCED))?;
         if evidence.damaged {
-            wal::cut(directory, &evidence)?;
+            wal::cut(disk, directory, &evidence)?;
             let known = recoverable(directory, &settings, &env, &names, &sealer)?;
             if known < evidence.synced {
                 return Err(Error::corrupt("the catalog's log lost acknowledged commits"));
@@ -71,7 +120,7 @@ pub(crate) fn open(
     let descriptors = descriptors(&names, &settings.table);
     let db = DB::open_cf_descriptors(&settings.database, directory, descriptors)
         .map_err(fault("opening the catalog"))?;
-    wal::forget(directory)?;
+    wal::forget(disk, directory)?;
     Ok(Database::new(db, env, &sealer, all()).holding(lock))
 }
 

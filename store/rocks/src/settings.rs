@@ -7,7 +7,7 @@ const BLOCK_CACHE_BYTES: usize = 32 << 20;
 /// Rows not yet in table files, for all tables together.
 const WRITE_BUFFERS_BYTES: usize = 24 << 20;
 /// Rows not yet in table files, for one table.
-const WRITE_BUFFER_BYTES: usize = 8 << 20;
+pub(crate) const WRITE_BUFFER_BYTES: usize = 8 << 20;
 /// Log bytes after which the oldest tables are flushed: bounds the time to open after a crash.
 const WAL_BYTES_MAX: u64 = 64 << 20;
 /// Table files held open.
@@ -23,7 +23,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn new(env: &Env) -> Self {
+    pub(crate) fn new(env: &Env, write_buffer_bytes: usize) -> Self {
         let mut database = Options::default();
         database.set_env(env);
         database.create_if_missing(true);
@@ -43,11 +43,11 @@ impl Settings {
         database.set_stats_dump_period_sec(0);
         database.set_stats_persist_period_sec(0);
         database.set_keep_log_file_num(1);
-        Self { database, table: table_options() }
+        Self { database, table: table_options(write_buffer_bytes) }
     }
 }
 
-fn table_options() -> Options {
+fn table_options(write_buffer_bytes: usize) -> Options {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES));
     blocks.set_cache_index_and_filter_blocks(true);
@@ -58,7 +58,7 @@ fn table_options() -> Options {
 
     let mut table = Options::default();
     table.set_block_based_table_factory(&blocks);
-    table.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    table.set_write_buffer_size(write_buffer_bytes);
     table.set_max_write_buffer_number(2);
     // Values are ciphertext, which no codec makes smaller.
     table.set_compression_type(DBCompressionType::None);

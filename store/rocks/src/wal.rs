@@ -18,11 +18,15 @@
 
 use std::{
     fs::File,
-    io::{ErrorKind as Io, Read},
+    io::{ErrorKind as Io, IoSlice, Read},
     path::{Path, PathBuf},
 };
 
-use readvault_store::{Error, ErrorKind, Result, catalog::row::TableSealer};
+use readvault_store::{
+    Error, ErrorKind, Result,
+    catalog::row::TableSealer,
+    disk::{Disk, OpenAs, write_all},
+};
 
 use crate::{
     database::SYNCED_KEY,
@@ -62,6 +66,15 @@ pub(crate) fn examine(directory: &Path, keys: &FileKeys, sealer: &TableSealer) -
             // Made by a crash before its first byte was durable: nothing was acknowledged in it.
             continue;
         }
+        if prefix.iter().all(|byte| *byte == 0) {
+            // Its length was durable before its bytes: nothing was acknowledged in it. Should it be the
+            // damage of a log that was whole, the versions that later logs and the packs name tell.
+            evidence.damaged = true;
+            if !set_aside {
+                evidence.cuts.push((path, 0));
+            }
+            continue;
+        }
         let cipher = keys.open(&prefix).map_err(|_| Error::corrupt("a log file of the catalog"))?;
         let bad = examine_file(&mut file, &cipher, sealer, &mut evidence.synced)?;
         evidence.damaged |= bad.is_some() || set_aside;
@@ -77,30 +90,47 @@ pub(crate) fn examine(directory: &Path, keys: &FileKeys, sealer: &TableSealer) -
 /// until [`forget`]. RocksDB must not meet the noise behind: a piece whose type byte happens to be
 /// that of
 /// a recycled log keeps its reader in a loop for ever.
-pub(crate) fn cut(directory: &Path, evidence: &Evidence) -> Result<()> {
-    for (path, length) in &evidence.cuts {
-        cut_file(path, *length).map_err(unreadable)?;
-    }
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(unreadable)
+pub(crate) fn cut(disk: &dyn Disk, directory: &Path, evidence: &Evidence) -> Result<()> {
+    let cut = || {
+        for (path, _) in &evidence.cuts {
+            match disk.link(path, &path.with_extension(SET_ASIDE)) {
+                Err(error) if error.kind() != Io::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        // What the whole logs prove may not be lost while the cut ones are already there.
+        disk.sync_directory(directory)?;
+        evidence.cuts.iter().try_for_each(|(path, length)| cut_file(disk, path, *length))?;
+        disk.sync_directory(directory)
+    };
+    cut().map_err(unreadable)
 }
 
-fn cut_file(path: &Path, length: u64) -> std::io::Result<()> {
+fn cut_file(disk: &dyn Disk, path: &Path, length: u64) -> std::io::Result<()> {
     let part = path.with_extension("log.part");
-    let mut out = File::create(&part)?;
-    std::io::copy(&mut File::open(path)?.take(length), &mut out)?;
-    out.sync_all()?;
-    match std::fs::hard_link(path, path.with_extension(SET_ASIDE)) {
-        Err(error) if error.kind() != Io::AlreadyExists => return Err(error),
+    match disk.remove(&part) {
+        Err(error) if error.kind() != Io::NotFound => return Err(error),
         _ => {}
     }
-    std::fs::rename(part, path)
+    let out = disk.open(&part, OpenAs::New)?;
+    let mut whole = File::open(path)?.take(length);
+    let mut block = vec![0; BLOCK_BYTES];
+    loop {
+        let filled = fill(&mut whole, &mut block)?;
+        write_all(&*out, &mut [IoSlice::new(&block[..filled])])?;
+        if filled < block.len() {
+            break;
+        }
+    }
+    out.sync_data()?;
+    disk.rename(&part, path)
 }
 
 /// Removes what [`cut`] kept, once the catalog is open without it.
-pub(crate) fn forget(directory: &Path) -> Result<()> {
+pub(crate) fn forget(disk: &dyn Disk, directory: &Path) -> Result<()> {
     for (path, set_aside) in log_files(directory).map_err(unreadable)? {
         if set_aside {
-            std::fs::remove_file(path).map_err(unreadable)?;
+            disk.remove(&path).map_err(unreadable)?;
         }
     }
     Ok(())
@@ -214,7 +244,7 @@ fn take_varint(bytes: &mut &[u8]) -> Option<u32> {
 }
 
 /// Reads until `buffer` is full or the file ends.
-fn fill(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
+fn fill(file: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read(&mut buffer[filled..]) {
@@ -228,5 +258,9 @@ fn fill(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
 }
 
 fn unreadable(cause: std::io::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, "reading the catalog's log").because(cause)
+    let kind = match cause.kind() {
+        Io::StorageFull | Io::QuotaExceeded => ErrorKind::NoSpace,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, "the catalog's log").because(cause)
 }

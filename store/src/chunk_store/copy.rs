@@ -5,8 +5,8 @@ use std::{fmt, path::PathBuf, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Directory, Extent, descriptors::Descriptors};
-use crate::{Error, ErrorKind, Result, error};
+use super::{Extent, descriptors::Descriptors, files::PackFiles};
+use crate::{Error, ErrorKind, Result, disk::LocalDisk, error};
 
 /// Another copy of the packs, from which damaged records are mended.
 #[async_trait]
@@ -32,7 +32,8 @@ impl PackCopy {
         if !directory.is_dir() {
             return Err(Error::new(ErrorKind::NotFound, "directory of the second copy"));
         }
-        let files = Directory::open(directory).map_err(error::io("second copy of the packs"))?;
+        let files = PackFiles::open(Arc::new(LocalDisk), directory);
+        let files = files.map_err(error::io("second copy of the packs"))?;
         Ok(Self(Arc::new(Descriptors::new(Arc::new(files)))))
     }
 }

@@ -4,41 +4,41 @@ use std::{collections::HashMap, io, sync::Arc};
 
 use parking_lot::Mutex;
 
-use super::{PackFile, PackFiles};
-use crate::ids::PackId;
+use super::files::PackFiles;
+use crate::{disk::DiskFile, ids::PackId};
 
 /// Most descriptors that are kept.
 const DESCRIPTORS_MAX: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Descriptors {
-    files: Arc<dyn PackFiles>,
+    files: Arc<PackFiles>,
     open: Mutex<Open>,
 }
 
 #[derive(Debug, Default)]
 struct Open {
-    files: HashMap<PackId, (Arc<dyn PackFile>, u64)>,
+    files: HashMap<PackId, (Arc<dyn DiskFile>, u64)>,
     uses: u64,
 }
 
 impl Descriptors {
-    pub(super) fn new(files: Arc<dyn PackFiles>) -> Self {
+    pub(super) fn new(files: Arc<PackFiles>) -> Self {
         Self { files, open: Mutex::default() }
     }
 
     /// The file of `pack` when it is open already.
-    pub(super) fn open(&self, pack: PackId) -> Option<Arc<dyn PackFile>> {
+    pub(super) fn open(&self, pack: PackId) -> Option<Arc<dyn DiskFile>> {
         self.open.lock().used(pack)
     }
 
     /// The file of `pack`; opens it, and lets go of the one unused for longest, where needed.
-    pub(super) fn file(&self, pack: PackId) -> io::Result<Arc<dyn PackFile>> {
+    pub(super) fn file(&self, pack: PackId) -> io::Result<Arc<dyn DiskFile>> {
         if let Some(file) = self.open.lock().used(pack) {
             return Ok(file);
         }
         // Two readers may open the same pack at once: one descriptor is then dropped again.
-        let file: Arc<dyn PackFile> = self.files.open(pack)?.into();
+        let file: Arc<dyn DiskFile> = self.files.read(pack)?.into();
         self.open.lock().keep(pack, file.clone());
         Ok(file)
     }
@@ -52,14 +52,14 @@ impl Descriptors {
 }
 
 impl Open {
-    fn used(&mut self, pack: PackId) -> Option<Arc<dyn PackFile>> {
+    fn used(&mut self, pack: PackId) -> Option<Arc<dyn DiskFile>> {
         self.uses += 1;
         let (file, last_use) = self.files.get_mut(&pack)?;
         *last_use = self.uses;
         Some(file.clone())
     }
 
-    fn keep(&mut self, pack: PackId, file: Arc<dyn PackFile>) {
+    fn keep(&mut self, pack: PackId, file: Arc<dyn DiskFile>) {
         if self.files.len() >= DESCRIPTORS_MAX {
             let oldest = self.files.iter().min_by_key(|(_, (_, last_use))| *last_use);
             if let Some(oldest) = oldest.map(|(pack, _)| *pack) {

@@ -15,14 +15,17 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    ChunkStore, Directory, Extent, PackFile, PackFiles, PackInfo, Receipt, StoreParams,
+    ChunkStore, Extent, PACK_BYTES_MAX, PackInfo, Receipt, StoreParams,
     assemble::Chain,
     check_batch,
     descriptors::Descriptors,
+    files::PackFiles,
     writer::{OpenNow, Waiting, Writer},
 };
 use crate::{
-    Error, ErrorKind, Result, error,
+    Error, ErrorKind, Result,
+    disk::{Disk, DiskFile, LocalDisk},
+    error,
     ids::PackId,
     pack::{
         Batch, FOOTER_END_BYTES, PACK_HEADER_BYTES, PackContents, footer_offset, read_closed,
@@ -47,7 +50,7 @@ const READ_HERE_MAX: u32 = 2 << 20;
 /// it.
 #[derive(Debug)]
 pub struct LocalChunkStore {
-    files: Arc<dyn PackFiles>,
+    files: Arc<PackFiles>,
     descriptors: Arc<Descriptors>,
     open_now: Arc<OpenNow>,
     acknowledged: Arc<AtomicU64>,
@@ -56,26 +59,42 @@ pub struct LocalChunkStore {
     vault_key: Arc<VaultKey>,
 }
 
+/// Where a local chunk store keeps its packs, and how large they become.
+#[derive(Clone, Debug)]
+pub struct PackPlace {
+    /// Whose files they are.
+    pub disk: Arc<dyn Disk>,
+    /// Their directory, made when it is not there.
+    pub directory: PathBuf,
+    /// Bytes at which a pack is closed, at most [`PACK_BYTES_MAX`]; a larger batch has a pack of its
+    /// own.
+    pub pack_bytes_max: u64,
+}
+
 impl LocalChunkStore {
-    /// The packs of `directory`, made when it is not there.
+    /// The packs of `directory` of the local disk, made when it is not there.
     ///
     /// # Errors
     /// `NoSpace`, `Unavailable`.
     pub fn open(directory: impl Into<PathBuf>, params: StoreParams) -> Result<Self> {
-        let files = Directory::open(directory).map_err(error::io("directory of packs"))?;
-        Self::with_files(Arc::new(files), params)
+        let (disk, directory) = (Arc::new(LocalDisk), directory.into());
+        Self::open_at(PackPlace { disk, directory, pack_bytes_max: PACK_BYTES_MAX }, params)
     }
 
-    /// The packs of `files`.
+    /// The packs of `place`.
     ///
     /// # Errors
-    /// `Unavailable` when no thread can be started.
-    pub fn with_files(files: Arc<dyn PackFiles>, params: StoreParams) -> Result<Self> {
+    /// `NoSpace`, `Unavailable`.
+    pub fn open_at(place: PackPlace, params: StoreParams) -> Result<Self> {
+        let PackPlace { disk, directory, pack_bytes_max } = place;
+        let files = PackFiles::open(disk, directory).map_err(error::io("directory of packs"))?;
+        let files = Arc::new(files);
         let acknowledged = Arc::new(AtomicU64::new(0));
         let vault_key = params.vault_key.clone();
         let open_now = Arc::<OpenNow>::default();
         let chain = Chain::new(params, acknowledged.clone());
         let writer = Writer::new(files.clone(), chain, open_now.clone());
+        let writer = writer.closing_at(pack_bytes_max);
         let (waiting, receiver) = mpsc::channel(WAITING_MAX);
         let thread = std::thread::Builder::new()
             .name("pack-writer".into())
@@ -149,7 +168,7 @@ impl LocalChunkStore {
 }
 
 /// What a pack with a sound footer holds.
-fn closed(file: &dyn PackFile, vault_key: &VaultKey) -> std::io::Result<Option<PackContents>> {
+fn closed(file: &dyn DiskFile, vault_key: &VaultKey) -> std::io::Result<Option<PackContents>> {
     let length = file.length()?;
     let least = (PACK_HEADER_BYTES + FOOTER_END_BYTES) as u64;
     if length < least {
@@ -236,7 +255,6 @@ impl ChunkStore for LocalChunkStore {
                 Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
                 removed => removed.map_err(error::io(format!("pack {pack}")))?,
             }
-            files.sync_directory().map_err(error::io("directory of packs"))?;
             descriptors.forget(pack);
             Ok(())
         })

@@ -10,11 +10,13 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, Extent, PACK_BYTES_MAX, PackFile, PackFiles, Receipt,
-    assemble::Chain,
+    BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, Extent, PACK_BYTES_MAX, Receipt, assemble::Chain,
+    files::PackFiles,
 };
 use crate::{
-    Error, ErrorKind, Result, error,
+    Error, ErrorKind, Result,
+    disk::{DiskFile, write_all},
+    error,
     ids::PackId,
     pack::{Batch, IndexPlace, PACK_HEADER_BYTES, PackHeader, footer, footer_bytes},
 };
@@ -28,9 +30,6 @@ const INDEX_ROOM_BYTES: u64 = 1 << 10;
 /// Stored bytes of one thing that an index names, at most.
 const INDEX_ENTRY_BYTES: u64 = 64;
 
-/// Slices of one write call; the limit of Linux is 1024.
-const SLICES_MAX: usize = 1024;
-
 /// A batch that waits, and who waits for it.
 #[derive(Debug)]
 pub(super) struct Waiting {
@@ -42,7 +41,7 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 struct OpenPack {
     id: PackId,
-    file: Box<dyn PackFile>,
+    file: Box<dyn DiskFile>,
     /// The header, until it is written with the first group.
     unwritten: Vec<u8>,
     length: u64,
@@ -62,15 +61,21 @@ impl OpenNow {
 
 #[derive(Debug)]
 pub(super) struct Writer {
-    files: Arc<dyn PackFiles>,
+    files: Arc<PackFiles>,
+    pack_bytes_max: u64,
     chain: Chain,
     open: Option<OpenPack>,
     open_now: Arc<OpenNow>,
 }
 
 impl Writer {
-    pub(super) fn new(files: Arc<dyn PackFiles>, chain: Chain, open_now: Arc<OpenNow>) -> Self {
-        Self { files, chain, open: None, open_now }
+    pub(super) fn new(files: Arc<PackFiles>, chain: Chain, open_now: Arc<OpenNow>) -> Self {
+        Self { files, pack_bytes_max: PACK_BYTES_MAX, chain, open: None, open_now }
+    }
+
+    /// The same, closing packs at so many bytes.
+    pub(super) fn closing_at(self, pack_bytes_max: u64) -> Self {
+        Self { pack_bytes_max: pack_bytes_max.min(PACK_BYTES_MAX), ..self }
     }
 
     /// Serves until all senders are gone, then closes the open pack.
@@ -123,12 +128,12 @@ impl Writer {
         let entries: usize = batches.iter().map(|batch| batch.entry_count()).sum();
         let bytes: u64 = batches.iter().map(|batch| batch.record_bytes()).sum();
         let room = bytes + INDEX_ROOM_BYTES + 2 * INDEX_ENTRY_BYTES * entries as u64;
-        if self.open.as_ref().is_some_and(|open| !open.has_room(room)) {
+        if self.open.as_ref().is_some_and(|open| !open.has_room(room, self.pack_bytes_max)) {
             self.close();
         }
         let open = match &mut self.open {
             Some(open) => open,
-            none => none.insert(create(&*self.files, &self.chain, &self.open_now)?),
+            none => none.insert(create(&self.files, &self.chain, &self.open_now)?),
         };
         let start = open.length + open.unwritten.len() as u64;
         let batch = u32::try_from(open.indexes.len()).expect("a pack holds few batches");
@@ -164,37 +169,22 @@ impl Writer {
 }
 
 impl OpenPack {
-    fn has_room(&self, bytes: u64) -> bool {
+    fn has_room(&self, bytes: u64, pack_bytes_max: u64) -> bool {
         let index_count = self.indexes.len() as u64 + 1;
         let footer = footer_bytes(self.index_bytes + INDEX_ROOM_BYTES, index_count);
-        self.length + bytes + footer <= PACK_BYTES_MAX
+        self.length + bytes + footer <= pack_bytes_max
     }
 }
 
-fn create(files: &dyn PackFiles, chain: &Chain, open_now: &OpenNow) -> io::Result<OpenPack> {
+fn create(files: &PackFiles, chain: &Chain, open_now: &OpenNow) -> io::Result<OpenPack> {
     let params = chain.params();
     let id = PackId::draw(&*params.entropy);
     // Said before the file is there: whoever lists the directory must not take it for a closed one.
     *open_now.0.lock() = Some(id);
     let file = files.create(id)?;
-    files.sync_directory()?;
     let unwritten = PackHeader { pack: id, writer: params.writer }.encode();
     assert_eq!(unwritten.len(), PACK_HEADER_BYTES, "a pack begins with its header");
     Ok(OpenPack { id, file, unwritten, length: 0, indexes: Vec::new(), index_bytes: 0 })
-}
-
-fn write_all(file: &dyn PackFile, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
-    IoSlice::advance_slices(&mut slices, 0);
-    while !slices.is_empty() {
-        let front = slices.len().min(SLICES_MAX);
-        match file.write_vectored(&slices[..front]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut slices, written),
-            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
-            Err(cause) => return Err(cause),
-        }
-    }
-    Ok(())
 }
 
 /// The same failure for everyone who waited for the group.

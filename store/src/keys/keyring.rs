@@ -2,9 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,7 +13,9 @@ use zeroize::Zeroizing;
 
 use super::{Context, KeyProvider, WrapKind, WrappedKey};
 use crate::{
-    Error, ErrorKind, Result, error,
+    Error, ErrorKind, Result,
+    disk::{Disk, LocalDisk, OpenAs, read, replace},
+    error,
     seal::{
         DataKey, KeyEncryptionKey, Reader, RecordError, RootKey, SALT_BYTES, Salted, SecretKey,
         expand, expand_public, extract_and_expand, open_salted, same, seal_salted, sha256,
@@ -27,7 +27,7 @@ const KDF_RAW: u8 = 1;
 const KDF_ARGON2ID: u8 = 2;
 const HEADER_BYTES: usize = 4 + 1 + 12 + 16;
 const ROOTS_MAX: usize = 1024;
-const FILE_BYTES_MAX: u64 = 64 << 10;
+const FILE_BYTES_MAX: usize = 64 << 10;
 
 /// Highest cost that a keyring file may ask for, so that a changed file can't exhaust memory.
 const MEMORY_KIB_MAX: u32 = 4 << 20;
@@ -76,6 +76,7 @@ impl std::fmt::Debug for KeySource {
 /// Root keys by version. New keys are wrapped under the newest; older versions still unwrap.
 #[derive(Debug)]
 pub struct Keyring {
+    disk: Arc<dyn Disk>,
     roots: BTreeMap<u32, RootKey>,
     cost: PassphraseCost,
     entropy: Arc<dyn Entropy>,
@@ -101,11 +102,27 @@ impl Keyring {
         cost: PassphraseCost,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self> {
-        let roots = BTreeMap::from([(1, RootKey::draw(&*entropy))]);
-        let keyring = Self { roots, cost, entropy };
-        if path.exists() {
-            return Err(Error::new(ErrorKind::AlreadyExists, "keyring file"));
+        Self::create_on(Arc::new(LocalDisk), path, source, cost, entropy)
+    }
+
+    /// As [`Keyring::create_at_cost`], with the file on `disk`.
+    ///
+    /// # Errors
+    /// As [`Keyring::create`].
+    pub fn create_on(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        source: &KeySource,
+        cost: PassphraseCost,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self> {
+        match disk.open(path, OpenAs::Read) {
+            Ok(_) => return Err(Error::new(ErrorKind::AlreadyExists, "keyring file")),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(error::io("keyring file")(cause)),
         }
+        let roots = BTreeMap::from([(1, RootKey::draw(&*entropy))]);
+        let keyring = Self { disk, roots, cost, entropy };
         keyring.write(path, source)?;
         Ok(keyring)
     }
@@ -116,13 +133,25 @@ impl Keyring {
     /// `NotFound`; `KeyUnavailable` when `source` gives no key or a wrong one, or the file was
     /// changed.
     pub fn open(path: &Path, source: &KeySource, entropy: Arc<dyn Entropy>) -> Result<Self> {
-        let length = fs::metadata(path).map_err(error::io("keyring file"))?.len();
-        if length > FILE_BYTES_MAX {
-            return Err(Error::corrupt("keyring file"));
-        }
-        let file = fs::read(path).map_err(error::io("keyring file"))?;
+        Self::open_on(Arc::new(LocalDisk), path, source, entropy)
+    }
+
+    /// As [`Keyring::open`], with the file on `disk`.
+    ///
+    /// # Errors
+    /// As [`Keyring::open`].
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        source: &KeySource,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self> {
+        let file = read(&*disk, path, FILE_BYTES_MAX).map_err(|cause| match cause.kind() {
+            io::ErrorKind::InvalidData => Error::corrupt("keyring file"),
+            _ => error::io("keyring file")(cause),
+        })?;
         let (roots, cost) = open_file(&file, source)?;
-        Ok(Self { roots, cost, entropy })
+        Ok(Self { disk, roots, cost, entropy })
     }
 
     /// Adds a root key and rewrites the file: from now on new keys are wrapped under it. The old
@@ -148,13 +177,7 @@ impl Keyring {
 
     fn write(&self, path: &Path, source: &KeySource) -> Result<()> {
         let file = self.seal_file(source)?;
-        let fresh = path.with_extension("new");
-        let written = write_file(&fresh, path, &file);
-        if written.is_err() {
-            // What remains is a sealed file that nobody reads; the error that counts is the first.
-            let _ = fs::remove_file(&fresh);
-        }
-        written.map_err(error::io("keyring file"))
+        replace(&*self.disk, path, &file).map_err(error::io("keyring file"))
     }
 
     fn seal_file(&self, source: &KeySource) -> Result<Vec<u8>> {
@@ -346,14 +369,4 @@ fn read_key_file(path: &Path) -> Result<KeyEncryptionKey> {
         *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).map_err(|_| unusable())?;
     }
     Ok(KeyEncryptionKey::from_bytes(&key))
-}
-
-/// Replaces `path` by a file of these bytes, by way of `fresh`.
-fn write_file(fresh: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(fresh)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(fresh, path)?;
-    super::log_file::sync_parent(path)
 }

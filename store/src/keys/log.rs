@@ -2,21 +2,24 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    io::{self, IoSlice},
+    path::Path,
     sync::Arc,
 };
 
 use super::{
     DomainEntry, KeyEntry, StoreEntry,
-    log_file::{Ending, Parsed, frame, header, parse, sync_parent},
+    log_file::{Ending, Parsed, frame, header, parse},
 };
 use crate::{
-    Error, ErrorKind, Result, error,
+    Error, ErrorKind, Result,
+    disk::{Disk, DiskFile, OpenAs, read, replace, write_all},
+    error,
     ids::{DomainId, StoreId, VaultId},
 };
+
+/// Most bytes of a key log that is opened.
+const LOG_BYTES_MAX: usize = 1 << 30;
 
 /// The key log of one vault, open for appending. One process at a time.
 #[derive(Debug)]
@@ -25,7 +28,7 @@ pub struct KeyLog {
     entries: Vec<KeyEntry>,
     stores: HashMap<StoreId, Arc<StoreEntry>>,
     domains: HashMap<DomainId, Vec<DomainEntry>>,
-    files: [File; 2],
+    files: [Box<dyn DiskFile>; 2],
     failed: bool,
 }
 
@@ -40,13 +43,13 @@ impl KeyLog {
     ///
     /// # Errors
     /// `AlreadyExists`, `NoSpace`, `Unavailable`.
-    pub fn create(path: &Path, copy: &Path, vault: VaultId) -> Result<Self> {
-        if path.exists() || copy.exists() {
+    pub fn create(disk: &dyn Disk, path: &Path, copy: &Path, vault: VaultId) -> Result<Self> {
+        if is_there(disk, path)? || is_there(disk, copy)? {
             return Err(Error::new(ErrorKind::AlreadyExists, "key log"));
         }
-        replace(path, &header(vault)).map_err(error::io("key log"))?;
-        replace(copy, &header(vault)).map_err(error::io("copy of the key log"))?;
-        Self::over(path, copy, vault, Vec::new())
+        replace(disk, path, &header(vault)).map_err(error::io("key log"))?;
+        replace(disk, copy, &header(vault)).map_err(error::io("copy of the key log"))?;
+        Self::over(disk, [path, copy], vault, Vec::new())
     }
 
     /// Opens the log. A torn last append is dropped; a copy that is absent, torn, damaged or behind
@@ -55,17 +58,18 @@ impl KeyLog {
     /// # Errors
     /// `NotFound` when neither is there; `Corrupt`, with the place, when both are damaged or they
     /// disagree; `Unavailable`, `NoSpace`.
-    pub fn open(path: &Path, copy: &Path) -> Result<Self> {
-        let (first, second) = (find(path, "key log")?, find(copy, "copy of the key log")?);
+    pub fn open(disk: &dyn Disk, path: &Path, copy: &Path) -> Result<Self> {
+        let first = find(disk, path, "key log")?;
+        let second = find(disk, copy, "copy of the key log")?;
         let chosen = choose(first, second)?;
         let sound = &chosen.bytes[..chosen.parsed.sound_bytes];
         for (path, name) in [(path, "key log"), (copy, "copy of the key log")] {
-            if fs::read(path).ok().as_deref() != Some(sound) {
+            if read(disk, path, LOG_BYTES_MAX).ok().as_deref() != Some(sound) {
                 tracing::warn!(name, "a key log was cut short or damaged; it is made again");
-                replace(path, sound).map_err(error::io(name))?;
+                replace(disk, path, sound).map_err(error::io(name))?;
             }
         }
-        Self::over(path, copy, chosen.parsed.vault, chosen.parsed.entries)
+        Self::over(disk, [path, copy], chosen.parsed.vault, chosen.parsed.entries)
     }
 
     /// The vault that the log belongs to.
@@ -92,9 +96,10 @@ impl KeyLog {
         }
         let bytes: Vec<u8> = entries.iter().flat_map(frame).collect();
         self.failed = true;
-        for file in &mut self.files {
-            file.write_all(&bytes).map_err(error::io("append to the key log"))?;
-            file.sync_data().map_err(error::io("append to the key log"))?;
+        for file in &self.files {
+            write_all(&**file, &mut [IoSlice::new(&bytes)])
+                .and_then(|()| file.sync_data())
+                .map_err(error::io("append to the key log"))?;
         }
         self.failed = false;
         entries.iter().for_each(|entry| self.take_in(entry.clone()));
@@ -132,11 +137,15 @@ impl KeyLog {
         self.entries.push(entry);
     }
 
-    fn over(path: &Path, copy: &Path, vault: VaultId, entries: Vec<KeyEntry>) -> Result<Self> {
-        let open = |path: &Path| OpenOptions::new().append(true).open(path);
+    fn over(
+        disk: &dyn Disk,
+        [path, copy]: [&Path; 2],
+        vault: VaultId,
+        entries: Vec<KeyEntry>,
+    ) -> Result<Self> {
         let files = [
-            open(path).map_err(error::io("key log"))?,
-            open(copy).map_err(error::io("copy of the key log"))?,
+            disk.open(path, OpenAs::Append).map_err(error::io("key log"))?,
+            disk.open(copy, OpenAs::Append).map_err(error::io("copy of the key log"))?,
         ];
         let (stores, domains) = (HashMap::new(), HashMap::new());
         let mut log = Self { vault, entries: Vec::new(), stores, domains, files, failed: false };
@@ -145,8 +154,17 @@ impl KeyLog {
     }
 }
 
-fn find(path: &Path, name: &'static str) -> Result<Option<Found>> {
-    let bytes = match fs::read(path) {
+/// Whether there is a file `path`, whatever it holds.
+pub(super) fn is_there(disk: &dyn Disk, path: &Path) -> Result<bool> {
+    match disk.open(path, OpenAs::Read) {
+        Ok(_) => Ok(true),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(cause) => Err(error::io("key log")(cause)),
+    }
+}
+
+fn find(disk: &dyn Disk, path: &Path, name: &'static str) -> Result<Option<Found>> {
+    let bytes = match read(disk, path, LOG_BYTES_MAX) {
         Ok(bytes) => bytes,
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(cause) => return Err(error::io(name)(cause)),
@@ -190,15 +208,4 @@ fn choose(first: Option<Found>, second: Option<Found>) -> Result<Found> {
         return Err(Error::corrupt(format!("the key log is damaged at byte {at}")));
     }
     Ok(longer)
-}
-
-/// Replaces `path` by a file of these bytes, whole or not at all.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let fresh = PathBuf::from(format!("{}.new", path.display()));
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    sync_parent(path)
 }

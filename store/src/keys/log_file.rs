@@ -1,7 +1,5 @@
 //! The file form of the key log: a header, then CRC-framed entries (`docs/format.md` §6.2).
 
-use std::{fs::File, io, path::Path};
-
 use super::KeyEntry;
 use crate::{
     ids::VaultId,
@@ -102,10 +100,4 @@ fn parse_header(file: &[u8]) -> Result<VaultId, RecordError> {
         return Err(RecordError::Checksum);
     }
     if version == VERSION { Ok(vault) } else { Err(RecordError::Unsupported) }
-}
-
-/// Waits until the name of `path` is on the disk.
-pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -1,20 +1,15 @@
 //! Shred slots: the erasable half of every item key (`docs/format.md` §6.3).
 
-use std::{
-    fs::{File, OpenOptions},
-    io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
-    path::Path,
-    sync::Arc,
-};
+use std::{io, path::Path, sync::Arc};
 
 use parking_lot::Mutex;
 use readvault_ambient::Entropy;
 use zeroize::Zeroizing;
 
-use super::log_file::sync_parent;
 use crate::{
-    Error, ErrorKind, Result, error,
+    Error, ErrorKind, Result,
+    disk::{Disk, DiskFile, open_or_make, write_all_at},
+    error,
     seal::{Reader, SecretKey, ShredSecret},
 };
 
@@ -33,7 +28,7 @@ const STATE_DESTROYED: u8 = 2;
 /// were allotted is written nowhere.
 #[derive(Debug)]
 pub struct ShredSlots {
-    files: [File; 2],
+    files: [Box<dyn DiskFile>; 2],
     entropy: Arc<dyn Entropy>,
     next: Mutex<Next>,
 }
@@ -56,11 +51,17 @@ impl ShredSlots {
     ///
     /// # Errors
     /// `NoSpace`, `Unavailable`.
-    pub fn open(path: &Path, copy: &Path, entropy: Arc<dyn Entropy>) -> Result<Self> {
+    pub fn open(
+        disk: &dyn Disk,
+        path: &Path,
+        copy: &Path,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self> {
+        let open = |path| open_or_make(disk, path).map_err(error::io("shred slots"));
         let files = [open(path)?, open(copy)?];
         let mut bytes = 0;
         for file in &files {
-            bytes = bytes.max(file.metadata().map_err(error::io("shred slots"))?.len());
+            bytes = bytes.max(file.length().map_err(error::io("shred slots"))?);
         }
         let filled = bytes.div_ceil(SLOT_BYTES as u64);
         Ok(Self { files, entropy, next: Mutex::new(Next { allot: filled, filled }) })
@@ -92,7 +93,7 @@ impl ShredSlots {
     /// there is never an empty secret.
     pub fn secret(&self, slot: u64) -> Result<ShredSecret> {
         let [first, second] = &self.files;
-        match (read(first, slot)?, read(second, slot)?) {
+        match (read(&**first, slot)?, read(&**second, slot)?) {
             (Slot::Destroyed, _) | (_, Slot::Destroyed) => {
                 Err(Error::new(ErrorKind::KeyUnavailable, format!("shred slot {slot} was erased")))
             }
@@ -115,7 +116,7 @@ impl ShredSlots {
         }
         let bytes = encode(slot, STATE_DESTROYED, &[0; 32]);
         for file in &self.files {
-            let written = file.write_all_at(&*bytes, slot * SLOT_BYTES as u64);
+            let written = write_all_at(&**file, &*bytes, slot * SLOT_BYTES as u64);
             written.and_then(|()| file.sync_data()).map_err(error::io("erasing a shred slot"))?;
         }
         Ok(())
@@ -131,7 +132,7 @@ impl ShredSlots {
             bytes.extend_from_slice(&*encode(slot, STATE_FILLED, &secret));
         }
         for file in &self.files {
-            file.write_all_at(&bytes, offset)?;
+            write_all_at(&**file, &bytes, offset)?;
             file.sync_data()?;
         }
         Ok(())
@@ -148,7 +149,7 @@ fn encode(slot: u64, state: u8, secret: &[u8; 32]) -> Zeroizing<[u8; SLOT_BYTES]
     out
 }
 
-fn read(file: &File, slot: u64) -> Result<Slot> {
+fn read(file: &dyn DiskFile, slot: u64) -> Result<Slot> {
     let mut bytes = Zeroizing::new([0; SLOT_BYTES]);
     let Some(offset) = slot.checked_mul(SLOT_BYTES as u64) else { return Ok(Slot::Unreadable) };
     match file.read_exact_at(&mut *bytes, offset) {
@@ -175,15 +176,4 @@ fn decode(bytes: &[u8; SLOT_BYTES], slot: u64) -> Option<Slot> {
         STATE_DESTROYED if sound && zeros && number == slot => Some(Slot::Destroyed),
         _ => None,
     }
-}
-
-fn open(path: &Path) -> Result<File> {
-    let is_new = !path.exists();
-    let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    let file = file.map_err(error::io("shred slots"))?;
-    if is_new {
-        sync_parent(path).map_err(error::io("shred slots"))?;
-    }
-    Ok(file)
 }

@@ -8,11 +8,13 @@ use readvault_ambient::{Clock, Entropy};
 use super::{
     Context, DomainEntry, KeyEntry, KeyLog, KeyProvider, Purpose, ShredSlots, StoreEntry,
     WrappedKey,
+    log::is_there,
     open_keys::{OpenKeys, OpenStore, Standing},
 };
 use crate::{
     Error, ErrorKind, Result,
     chunk::{ChunkSize, DomainKeys},
+    disk::{Disk, LocalDisk},
     ids::{DomainId, StoreId, VaultId},
     seal::{
         CatalogKey, DomainSecret, Salted, SecretKey, StoreKey, VaultKey, open_salted, put_lp,
@@ -60,22 +62,30 @@ pub struct VaultKeys {
 }
 
 impl VaultKeys {
-    /// Opens the keys of a directory; makes those of a new vault when there is no log yet.
+    /// Opens the keys of a directory of the local disk; makes those of a new vault when there is no log yet.
     ///
     /// # Errors
     /// `KeyUnavailable` when the master key can't be used; `Corrupt` when the log is damaged, or
     /// keys are missing in it; `NoSpace`, `Unavailable`.
     pub async fn open(params: VaultKeysParams) -> Result<Self> {
+        Self::open_on(Arc::new(LocalDisk), params).await
+    }
+
+    /// As [`VaultKeys::open`], with the files of `disk`.
+    ///
+    /// # Errors
+    /// As [`VaultKeys::open`].
+    pub async fn open_on(disk: Arc<dyn Disk>, params: VaultKeysParams) -> Result<Self> {
         let VaultKeysParams { directory, provider, clock, entropy } = params;
         let path = |name: &str| directory.join(name);
         let (log, copy) = (path("keys.log"), path("keys.log.copy"));
         let slots = (path("shred.slots"), path("shred.slots.copy"));
-        let slots = ShredSlots::open(&slots.0, &slots.1, entropy.clone())?;
-        let is_new = !log.exists() && !copy.exists();
+        let slots = ShredSlots::open(&*disk, &slots.0, &slots.1, entropy.clone())?;
+        let is_new = !is_there(&*disk, &log)? && !is_there(&*disk, &copy)?;
         let mut log = if is_new {
-            KeyLog::create(&log, &copy, VaultId::draw(&*entropy))?
+            KeyLog::create(&*disk, &log, &copy, VaultId::draw(&*entropy))?
         } else {
-            KeyLog::open(&log, &copy)?
+            KeyLog::open(&*disk, &log, &copy)?
         };
         if log.entries().is_empty() {
             found(&mut log, &*provider).await?;

@@ -1,11 +1,8 @@
 //! What every chunk store promises, and how the local one behaves when the disk fails.
 
-use std::{
-    io::{self, IoSlice},
-    sync::{
-        Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
 };
 
 use crate::sample::Sample;
@@ -13,8 +10,12 @@ use readvault_ambient::Entropy;
 use readvault_store::{
     ErrorKind,
     chunk_store::{
-        ChunkStore, Directory, Extent, LocalChunkStore, MemoryChunkStore, NullChunkStore, PackFile,
-        PackFiles, StoreParams,
+        ChunkStore, Extent, LocalChunkStore, MemoryChunkStore, NullChunkStore, PACK_BYTES_MAX,
+        PackPlace, StoreParams,
+    },
+    disk::{
+        LocalDisk,
+        observed::{ObservedDisk, Observer, Operation, Verdict},
     },
     ids::{PackId, WriterId},
     pack::{Batch, PackEnd, RecordName, SealedRecord, read_pack},
@@ -98,93 +99,50 @@ async fn null_keeps_nothing() {
     assert_eq!(store.read(extent).await.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
-/// Files that count syncs, hold them back for a while, and fail the chosen write or sync.
-#[derive(Debug)]
-struct Faulty {
-    under: Directory,
-    faults: Arc<Faults>,
-}
-
+/// Counts syncs, holds them back for a while, and fails the chosen step of a writer.
 #[derive(Debug, Default)]
 struct Faults {
-    /// Calls of write or sync until one fails; never, below zero.
+    /// Steps until one fails; never, below zero.
     until_failure: AtomicI64,
     syncs: AtomicU64,
     sync_ms: AtomicU64,
 }
 
-impl Faults {
-    fn step(&self) -> io::Result<()> {
-        match self.until_failure.fetch_sub(1, SeqCst) {
-            1 => Err(io::ErrorKind::StorageFull.into()),
-            _ => Ok(()),
+const NO_SPACE: i32 = 28;
+
+impl Observer for Faults {
+    fn begin(&self, operation: &Operation<'_>) -> Verdict {
+        let steps = matches!(
+            operation,
+            Operation::Create(_)
+                | Operation::SyncDirectory(_)
+                | Operation::Write { .. }
+                | Operation::Sync(_)
+        );
+        if steps && self.until_failure.fetch_sub(1, SeqCst) == 1 {
+            return Verdict::Fail(NO_SPACE);
+        }
+        if matches!(operation, Operation::Sync(_)) {
+            self.syncs.fetch_add(1, SeqCst);
+            std::thread::sleep(std::time::Duration::from_millis(self.sync_ms.load(SeqCst)));
+        }
+        match operation {
+            // Short writes are the rule, not the exception.
+            Operation::Write { .. } => Verdict::Short(40_000),
+            _ => Verdict::Go(0),
         }
     }
-}
 
-#[derive(Debug)]
-struct FaultyFile(Box<dyn PackFile>, Arc<Faults>);
-
-impl PackFiles for Faulty {
-    fn create(&self, pack: PackId) -> io::Result<Box<dyn PackFile>> {
-        self.faults.step()?;
-        Ok(Box::new(FaultyFile(self.under.create(pack)?, self.faults.clone())))
-    }
-
-    fn open(&self, pack: PackId) -> io::Result<Box<dyn PackFile>> {
-        self.under.open(pack)
-    }
-
-    fn sync_directory(&self) -> io::Result<()> {
-        self.faults.step()?;
-        self.under.sync_directory()
-    }
-
-    fn remove(&self, pack: PackId) -> io::Result<()> {
-        self.faults.step()?;
-        self.under.remove(pack)
-    }
-
-    fn list(&self) -> io::Result<Vec<PackId>> {
-        self.under.list()
-    }
-}
-
-impl PackFile for FaultyFile {
-    fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.1.step()?;
-        // Short writes are the rule, not the exception.
-        let first = pieces.iter().find(|piece| !piece.is_empty()).unwrap();
-        let some = first.len().min(40_000);
-        self.0.write_vectored(&[IoSlice::new(&first[..some])])
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.1.step()?;
-        self.1.syncs.fetch_add(1, SeqCst);
-        std::thread::sleep(std::time::Duration::from_millis(self.1.sync_ms.load(SeqCst)));
-        self.0.sync_data()
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_exact_at(buffer, offset)
-    }
-
-    fn read_cached_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
-        self.0.read_cached_at(buffer, offset)
-    }
-
-    fn length(&self) -> io::Result<u64> {
-        self.0.length()
-    }
+    fn end(&self, _: &Operation<'_>, _: u64) {}
 }
 
 fn faulty(sample: &Sample) -> (tempfile::TempDir, Arc<LocalChunkStore>, Arc<Faults>) {
     let directory = tempfile::tempdir().unwrap();
     let faults = Arc::new(Faults::default());
-    let under = Directory::open(directory.path()).unwrap();
-    let files = Faulty { under, faults: faults.clone() };
-    let store = LocalChunkStore::with_files(Arc::new(files), params(sample)).unwrap();
+    let disk = Arc::new(ObservedDisk::new(Arc::new(LocalDisk), faults.clone()));
+    let place =
+        PackPlace { disk, directory: directory.path().into(), pack_bytes_max: PACK_BYTES_MAX };
+    let store = LocalChunkStore::open_at(place, params(sample)).unwrap();
     (directory, Arc::new(store), faults)
 }
 

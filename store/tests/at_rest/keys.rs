@@ -5,6 +5,7 @@ use std::{fs, path::Path, sync::Arc};
 use readvault_ambient::testing::{ManualClock, SeededEntropy};
 use readvault_store::{
     ErrorKind,
+    disk::LocalDisk,
     ids::{StoreId, VaultId},
     keys::{
         Available, Context, KeyEntry, KeyLog, KeyProvider, KeySource, Keyring, MemoryKeyProvider,
@@ -137,7 +138,7 @@ async fn an_erased_slot_ends_its_items_and_no_other() {
 fn a_damaged_slot_is_an_error_and_never_an_empty_secret() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    let slots = ShredSlots::open(&at("a"), &at("b"), entropy(4)).unwrap();
+    let slots = ShredSlots::open(&LocalDisk, &at("a"), &at("b"), entropy(4)).unwrap();
     let slot = slots.allot().unwrap();
     let secret = *slots.secret(slot).unwrap().expose();
     assert_ne!(secret, [0; 32]);
@@ -163,7 +164,7 @@ fn a_torn_key_log_is_mended_and_a_damaged_one_named() {
         let bytes = vec![id; 50];
         KeyEntry::Vault(WrappedKey { kind: WrapKind::Keyring, key_id: "k".into(), bytes })
     };
-    let mut log = KeyLog::create(&main, &copy, VaultId([1; 16])).unwrap();
+    let mut log = KeyLog::create(&LocalDisk, &main, &copy, VaultId([1; 16])).unwrap();
     log.append(&[entry(1)]).unwrap();
     let one = fs::read(&main).unwrap();
     log.append(&[entry(2), entry(3)]).unwrap();
@@ -174,7 +175,7 @@ fn a_torn_key_log_is_mended_and_a_damaged_one_named() {
         for (written, behind) in [(&main, &copy), (&copy, &main)] {
             fs::write(written, &three[..cut]).unwrap();
             fs::write(behind, &one).unwrap();
-            let log = KeyLog::open(&main, &copy).unwrap();
+            let log = KeyLog::open(&LocalDisk, &main, &copy).unwrap();
             assert_eq!(log.entries()[0], entry(1));
             assert_eq!(log.entries().len() == 3, cut == three.len(), "cut at {cut}");
             assert_eq!(fs::read(&main).unwrap(), fs::read(&copy).unwrap());
@@ -185,15 +186,15 @@ fn a_torn_key_log_is_mended_and_a_damaged_one_named() {
         fs::write(&main, &three).unwrap();
         fs::write(&copy, &three).unwrap();
         flip(&main, at);
-        assert_eq!(KeyLog::open(&main, &copy).unwrap().entries().len(), 3, "byte {at}");
+        assert_eq!(KeyLog::open(&LocalDisk, &main, &copy).unwrap().entries().len(), 3, "byte {at}");
         assert_eq!(fs::read(&main).unwrap(), three, "byte {at}");
     }
     fs::remove_file(&main).unwrap();
-    assert_eq!(KeyLog::open(&main, &copy).unwrap().entries().len(), 3);
+    assert_eq!(KeyLog::open(&LocalDisk, &main, &copy).unwrap().entries().len(), 3);
     // Damage in both is named, not guessed around.
     flip(&main, 40);
     flip(&copy, 40);
-    let damaged = KeyLog::open(&main, &copy).unwrap_err();
+    let damaged = KeyLog::open(&LocalDisk, &main, &copy).unwrap_err();
     assert_eq!(damaged.kind(), ErrorKind::Corrupt);
     assert!(damaged.to_string().contains("byte 25"), "{damaged}");
 }

@@ -11,6 +11,7 @@ use futures::FutureExt;
 use readvault_ambient::{Entropy, testing::SeededEntropy};
 use readvault_store::{
     chunk::ChunkSize,
+    disk::LocalDisk,
     ids::{DomainId, PackId, StoreId, VaultId},
     keys::{
         Context, DomainEntry, KeyEntry, KeyLog, KeyProvider, KeySource, Keyring, MemoryKeyProvider,
@@ -193,7 +194,7 @@ fn keys() -> Value {
     let passphrase = KeySource::Passphrase(Zeroizing::new("correct horse".into()));
     Keyring::create_at_cost(&at("passphrase"), &passphrase, cost, entropy.clone()).unwrap();
 
-    let mut log = KeyLog::create(&at("log"), &at("copy"), vault).unwrap();
+    let mut log = KeyLog::create(&LocalDisk, &at("log"), &at("copy"), vault).unwrap();
     let entry = StoreEntry { account: "123456789012".into(), store, epoch: 1, slot: 9, wrapped };
     let domain = DomainEntry {
         store,
@@ -206,7 +207,8 @@ fn keys() -> Value {
     log.append(&[KeyEntry::Store(entry.clone()), KeyEntry::Domain(domain)]).unwrap();
     assert_eq!(std::fs::read(at("log")).unwrap(), std::fs::read(at("copy")).unwrap());
 
-    let slots = ShredSlots::open(&at("slots"), &at("slots.copy"), entropy.clone()).unwrap();
+    let slots =
+        ShredSlots::open(&LocalDisk, &at("slots"), &at("slots.copy"), entropy.clone()).unwrap();
     let (kept, destroyed) = (slots.allot().unwrap(), slots.allot().unwrap());
     let secret = slots.secret(kept).unwrap();
     slots.destroy(destroyed).unwrap();

@@ -1,0 +1,44 @@
+//! Many small independent cases, on all cores.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+use parking_lot::Mutex;
+use tokio::runtime::{Builder, Runtime};
+
+/// Violations after which a campaign stops looking for more.
+const VIOLATIONS_MAX: usize = 20;
+
+/// Does `work` for each of `cases`, in no order, and gives the violations that it found. Each thread brings a
+/// runtime of its own.
+pub fn each<C: Sync>(
+    cases: &[C],
+    work: impl Fn(&Runtime, &C) -> Result<(), String> + Sync,
+) -> Vec<String> {
+    let (next, violations) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let runtime = runtime();
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    if violations.lock().len() >= VIOLATIONS_MAX {
+                        break;
+                    }
+                    if let Err(violation) = work(&runtime, case) {
+                        violations.lock().push(violation);
+                    }
+                }
+            });
+        }
+    });
+    violations.into_inner()
+}
+
+/// A runtime on this thread alone, with a pool for work that blocks.
+#[must_use]
+pub fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().expect("a runtime")
+}

@@ -1,0 +1,46 @@
+//! How long a campaign runs, from which seed, and the one line that it leaves.
+
+use std::{fmt::Display, str::FromStr};
+
+use readvault_ambient::{System, random};
+
+/// The seed and the counts of one campaign.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    name: &'static str,
+    /// Where its choices come from; that of `READVAULT_SEED`, or a new one.
+    pub seed: u64,
+    /// Whether `READVAULT_LONG` asks for the full count.
+    pub long: bool,
+}
+
+impl Plan {
+    /// The plan of the campaign `name`.
+    #[must_use]
+    pub fn new(name: &'static str) -> Self {
+        let drawn = u64::from_le_bytes(random(&System)) >> 16;
+        Self { name, seed: setting("READVAULT_SEED").unwrap_or(drawn), long: is_long() }
+    }
+
+    /// How many of something to do: `long` of them in a long run, `short` in an ordinary one, or what
+    /// `variable` says.
+    #[must_use]
+    pub fn count(&self, variable: &str, short: u64, long: u64) -> u64 {
+        setting(variable).unwrap_or(if self.long { long } else { short })
+    }
+
+    /// Leaves the line of a campaign that ended.
+    #[expect(clippy::print_stderr, reason = "the line is what a long run leaves")]
+    pub fn report(&self, counts: impl Display, violations: usize) {
+        eprintln!("campaign {}: seed {}, {counts}, {violations} violations", self.name, self.seed);
+    }
+}
+
+fn is_long() -> bool {
+    setting::<u8>("READVAULT_LONG").is_some_and(|long| long != 0)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test is configured by its environment")]
+fn setting<T: FromStr>(variable: &str) -> Option<T> {
+    std::env::var(variable).ok()?.parse().ok()
+}
