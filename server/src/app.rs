@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use readvault_ambient::System;
+use readvault_ambient::{Clock, System};
 use readvault_ops::{
     authorize::Authorizer,
     core::{Core, Site},
+    erasure::Erasures,
     identity::Identity,
     jobs::Jobs,
 };
 use tokio::net::TcpListener;
 
-use crate::{dev, front_door::FrontDoor, privileges, settings::Serve};
+use crate::{admin, dev, front_door::FrontDoor, privileges, settings::Serve};
 
 mod apis;
 mod open;
@@ -77,6 +78,7 @@ pub fn serve(mut settings: Serve) -> Result<()> {
 
 async fn run(settings: Serve, doors: Doors, source: open::Source) -> Result<()> {
     let mut stop = Stop::listen()?;
+    let began = System.monotonic();
     let metrics = metrics_exporter_prometheus::PrometheusBuilder::new()
         .install_recorder()
         .context("metrics can't be recorded")?;
@@ -109,8 +111,23 @@ async fn run(settings: Serve, doors: Doors, source: open::Source) -> Result<()> 
     let core = Core::new(open.vault.clone(), site, Arc::new(System), Arc::new(System));
     let jobs = Jobs::new(core.clone());
     let ground = Ground { core, identity, authorizer: Authorizer::default(), jobs };
+    let erasures = Erasures::new(ground.core.clone(), open.receipts.clone());
+    match erasures.resume().await.context("an erasure that was cut short can't be finished")? {
+        0 => {}
+        count => tracing::info!(count, "erasures of an earlier start were finished"),
+    }
+    let desk = admin::Desk {
+        erasures,
+        core: ground.core.clone(),
+        master_keys: open.master_keys.clone(),
+        data: settings.data.clone(),
+        began,
+    };
+    let administrators = admin::Door::open(desk, ground.authorizer.clone())
+        .context("admin.sock can't be made in the data directory")?;
     let (apis, work) = apis::compose(&settings, ground, doors.inspector, metrics);
     let work = tokio::spawn(work.run());
+    let administrators = tokio::spawn(administrators.serve());
     let door = FrontDoor {
         handler: apis,
         clock: Arc::new(System),
@@ -120,8 +137,10 @@ async fn run(settings: Serve, doors: Doors, source: open::Source) -> Result<()> 
     let listener = TcpListener::from_std(doors.listener).context("the port can't be used")?;
     say_ready(&settings, &listener);
     door.serve(listener, stop.asked()).await;
-    work.abort();
-    let _ = work.await;
+    for beside in [administrators, work] {
+        beside.abort();
+        let _ = beside.await;
+    }
     open.close().await
 }
 

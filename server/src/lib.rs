@@ -10,6 +10,7 @@ pub mod dev;
 pub mod doctor;
 pub mod exec_bridge;
 pub mod front_door;
+pub mod images;
 pub mod launcher;
 pub mod privileges;
 pub mod settings;

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use readvault_server::{
-    admin, app, doctor, launcher,
+    admin::client::{self, Refused},
+    app, doctor, images, launcher,
     settings::{Cli, Command, EngineCommand, ImageCommand, Serve},
 };
 
@@ -13,7 +14,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(cause) => {
             eprintln!("readvaultd: {cause:#}");
-            ExitCode::FAILURE
+            cause.downcast_ref::<Refused>().map_or(ExitCode::FAILURE, |refused| refused.code.into())
         }
     }
 }
@@ -22,12 +23,15 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(settings) => serve(*settings),
         Command::Image { command } => match command {
-            ImageCommand::Import { layout, name, data } => admin::import_image(&data, layout, name),
-            ImageCommand::List { data } => admin::list_images(&data),
+            ImageCommand::Import { layout, name, data } => {
+                images::import_image(&data, layout, name)
+            }
+            ImageCommand::List { data } => images::list_images(&data),
         },
         Command::Engine { command: EngineCommand::Add { language, layout, data } } => {
-            admin::add_engine(&data, &language, layout)
+            images::add_engine(&data, &language, layout)
         }
+        Command::Admin(ask) => client::ask(ask),
         Command::Doctor { data } => doctor::report(data.as_deref()),
     }
 }

@@ -4,12 +4,15 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::admin::{Ask, source::SourceArgs};
+
 /// A self-hosted genomic object store: S3 and HealthOmics APIs over sealed read sets.
 #[derive(Debug, Parser)]
 #[command(
     name = "readvaultd",
     version,
     after_help = "Examples:\n  readvaultd serve --dev --data ./vault --listen 127.0.0.1:9000\n  \
+                  readvaultd status --data ./vault\n  \
                   readvaultd image import ./tools --name tools:1 --data ./vault"
 )]
 pub struct Cli {
@@ -35,6 +38,9 @@ pub enum Command {
         #[command(subcommand)]
         command: EngineCommand,
     },
+    /// Commands to a live server.
+    #[command(flatten)]
+    Admin(Ask),
     /// Says what this machine lacks, and what to do about it.
     Doctor {
         /// The data directory to look at, too.
@@ -62,12 +68,9 @@ pub struct Serve {
     /// Its private key in PEM.
     #[arg(long, env = "READVAULT_TLS_KEY", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// File that holds the passphrase of the keyring (first line).
-    #[arg(long, env = "READVAULT_PASSPHRASE_FILE", conflicts_with = "key_file")]
-    pub passphrase_file: Option<PathBuf>,
-    /// File that holds the 32-byte key of the keyring; a systemd credential works too.
-    #[arg(long, env = "READVAULT_KEY_FILE")]
-    pub key_file: Option<PathBuf>,
+    /// What opens the keyring.
+    #[command(flatten)]
+    pub source: SourceArgs,
     /// The account that owns everything (12 digits).
     #[arg(long, env = "READVAULT_ACCOUNT", default_value = "000000000000", value_parser = account)]
     pub account: String,

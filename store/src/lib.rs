@@ -12,6 +12,7 @@ pub mod ids;
 pub mod keys;
 pub mod manifest;
 pub mod pack;
+pub mod receipts;
 pub mod seal;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -9,6 +9,7 @@ mod frames;
 mod key;
 mod padding;
 mod secret_buffer;
+mod signature;
 mod wire;
 
 pub use aead::{SALT_BYTES, SALTED_OVERHEAD, Salted, TAG_BYTES, open_salted, seal_salted};
@@ -17,10 +18,11 @@ pub(crate) use key::expand_public;
 pub use key::{
     CatalogKey, ChunkEncryptionKey, ChunkKey, ChunkRootKey, DataKey, DomainSecret, FileIdKey,
     HashKey, IdKey, ItemKey, ItemSeed, KeyEncryptionKey, ManifestEncryptionKey, ManifestRootKey,
-    RootKey, SecretKey, ShredSecret, StoreKey, VaultKey, expand, extract_and_expand,
+    RootKey, SecretKey, ShredSecret, SigningSeed, StoreKey, VaultKey, expand, extract_and_expand,
 };
 pub use padding::{padded_length, padme};
 pub(crate) use secret_buffer::SecretBuffer;
+pub use signature::{SIGNATURE_BYTES, Signer, is_signed};
 pub(crate) use wire::Reader;
 pub use wire::{lp, put_lp};
 

@@ -9,7 +9,7 @@ use crate::{
     catalog::memory::MemoryCatalog,
     chunk_store::{MemoryChunkStore, PACK_BYTES_MAX, StoreParams},
     ids::WriterId,
-    keys::{MemoryKeyProvider, VaultKeys, VaultKeysParams},
+    keys::{KeyProvider, MemoryKeyProvider, VaultKeys, VaultKeysParams},
     vault::{Vault, VaultParams},
 };
 
@@ -30,32 +30,8 @@ impl MemoryVault {
     /// # Errors
     /// When the key files can't be written.
     pub async fn new(directory: &std::path::Path, pack_bytes_max: u64) -> Result<Self> {
-        let entropy = Arc::new(System);
-        let provider = Arc::new(MemoryKeyProvider::new(entropy.clone()));
-        let keys = VaultKeys::open(VaultKeysParams {
-            directory: directory.to_owned(),
-            provider: provider.clone(),
-            clock: Arc::new(System),
-            entropy: entropy.clone(),
-        })
-        .await?;
-        let writer = WriterId::draw(&*entropy);
-        let params =
-            StoreParams { vault_key: keys.vault_key().clone(), writer, entropy: entropy.clone() };
-        let catalog = Arc::new(MemoryCatalog::new());
-        let vault = Vault::start(
-            VaultParams {
-                catalog: catalog.clone(),
-                chunks: Arc::new(MemoryChunkStore::with_pack_bytes(params, pack_bytes_max)),
-                keys: Arc::new(keys),
-                entropy,
-                clock: Arc::new(System),
-                writer,
-                copy: None,
-            },
-            &[],
-        )
-        .await?;
+        let provider = Arc::new(MemoryKeyProvider::new(Arc::new(System)));
+        let (vault, catalog) = open(directory, provider.clone(), pack_bytes_max).await?;
         Ok(Self { vault, catalog, provider })
     }
 }
@@ -65,7 +41,50 @@ impl MemoryVault {
 /// # Errors
 /// When the key files can't be written.
 pub async fn vault_in(directory: &std::path::Path) -> Result<(Vault, Arc<MemoryCatalog>)> {
-    let MemoryVault { vault, catalog, .. } = MemoryVault::new(directory, PACK_BYTES_MAX).await?;
+    vault_with(directory, Arc::new(MemoryKeyProvider::new(Arc::new(System)))).await
+}
+
+/// As [`vault_in`], with keys that `provider` wraps.
+///
+/// # Errors
+/// As [`vault_in`].
+pub async fn vault_with(
+    directory: &std::path::Path,
+    provider: Arc<dyn KeyProvider>,
+) -> Result<(Vault, Arc<MemoryCatalog>)> {
+    open(directory, provider, PACK_BYTES_MAX).await
+}
+
+async fn open(
+    directory: &std::path::Path,
+    provider: Arc<dyn KeyProvider>,
+    pack_bytes_max: u64,
+) -> Result<(Vault, Arc<MemoryCatalog>)> {
+    let entropy = Arc::new(System);
+    let keys = VaultKeys::open(VaultKeysParams {
+        directory: directory.to_owned(),
+        provider,
+        clock: Arc::new(System),
+        entropy: entropy.clone(),
+    })
+    .await?;
+    let writer = WriterId::draw(&*entropy);
+    let params =
+        StoreParams { vault_key: keys.vault_key().clone(), writer, entropy: entropy.clone() };
+    let catalog = Arc::new(MemoryCatalog::new());
+    let vault = Vault::start(
+        VaultParams {
+            catalog: catalog.clone(),
+            chunks: Arc::new(MemoryChunkStore::with_pack_bytes(params, pack_bytes_max)),
+            keys: Arc::new(keys),
+            entropy,
+            clock: Arc::new(System),
+            writer,
+            copy: None,
+        },
+        &[],
+    )
+    .await?;
     Ok((vault, catalog))
 }
 

@@ -35,6 +35,7 @@ mod open_file;
 mod reader;
 mod recover;
 mod scrub;
+mod sharing;
 mod stage;
 
 pub use commit::{Committed, Removal, VaultCommit};
@@ -46,6 +47,7 @@ pub use model::{
 pub use reader::FileReader;
 pub use recover::unsettled;
 pub use scrub::{Damage, Damaged, PLACES_MAX, Scrub, ScrubOptions};
+pub use sharing::{CHUNKS_SOUGHT_MAX, SHARERS_MAX, Sharer, Sharing};
 pub use stage::{BodyError, StageError, Staged};
 
 /// Rows of chunks: domain ‖ CID → where the record lies.
@@ -148,6 +150,24 @@ impl Vault {
         &self.inner.catalog
     }
 
+    /// The keys, for what an administrator does with them.
+    #[must_use]
+    pub fn keys(&self) -> &Arc<VaultKeys> {
+        &self.inner.keys
+    }
+
+    /// This start of this process.
+    #[must_use]
+    pub fn writer(&self) -> WriterId {
+        self.inner.writer
+    }
+
+    /// Chunks of uploads that are in memory now, of at most [`UPLOAD_CHUNKS_MAX`].
+    #[must_use]
+    pub fn chunks_in_flight(&self) -> usize {
+        UPLOAD_CHUNKS_MAX - self.inner.room.available_permits()
+    }
+
     /// Makes the keys of a new store. Durable when it returns; invisible until a row names the store.
     ///
     /// # Errors
@@ -204,6 +224,31 @@ impl Vault {
     /// `Unavailable` when the outcome is not known; `NoSpace`; `LimitExceeded`.
     pub async fn commit(&self, commit: VaultCommit) -> Result<Committed> {
         commit::commit(&self.inner, commit).await
+    }
+
+    /// Who shares chunks with `files`: those of one item that has a shred slot of its own, and not been
+    /// erased. Opens every manifest of the vault once, page by page; `told` hears how many so far.
+    ///
+    /// # Errors
+    /// `NotFound`, `KeyUnavailable`, `Corrupt` for a file of the item itself; `Unavailable`.
+    pub async fn sharing(
+        &self,
+        files: &[FileRef],
+        told: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<Sharing> {
+        sharing::sharing(&self.inner, files, told).await
+    }
+
+    /// Destroys the shred slot of `files`, all of its items: neither they nor any copy of them open again,
+    /// in whatever backup. Durable when it returns; idempotent. Rows are the caller's to remove, and
+    /// retention and holds his to know. A read that is under way may go on to its end.
+    ///
+    /// # Errors
+    /// `NotFound` for a slot that was never filled; `Unavailable`, then call again.
+    pub async fn erase(&self, slot: u64, files: &[ManifestId]) -> Result<()> {
+        self.inner.keys.erase_slot(slot).await?;
+        files.iter().for_each(|manifest| self.inner.manifests.forget(*manifest));
+        Ok(())
     }
 
     /// Opens a committed file for reading.
@@ -271,6 +316,7 @@ impl Vault {
     /// Wipes keys that may no longer be used: call it every few seconds.
     pub fn expire_keys(&self) {
         self.inner.keys.expire();
+        self.inner.manifests.expire();
     }
 
     /// The bytes of a whole small file: [`Vault::open_file`] and one read.

@@ -155,12 +155,30 @@ def check_keys(vectors):
     return 6
 
 
+def check_receipts(vectors):
+    vault, key = unhex(vectors["vault"]), unhex(vectors["vault_key"])
+    public = rv.receipt_key(key)
+    same(public.hex(), vectors["public_key"], "public key")
+    for case, done in (("intended", False), ("done", True)):
+        file = unhex(vectors[case]["file"])
+        number, state, receipt, signature = rv.read_receipt(file, vault, key)
+        same((number, state), (1, done), "number and state")
+        same(rv.canonical(receipt).decode(), vectors[case]["canonical"], "canonical form")
+        same(rv.is_signed(receipt, signature, public), done, "signature")
+        for at in range(0, len(file), 7):
+            refused(lambda: rv.read_receipt(flipped(file, at), vault, key), f"a flip at {at}")
+    same(signature.hex(), vectors["done"]["signature"], "signature")
+    same(rv.is_signed({**receipt, "slot": 18}, signature, public), False, "a changed receipt")
+    return 4
+
+
 CHECKS = {
     "derivations.json": check_derivations,
     "chunk.json": check_chunks,
     "manifest.json": check_manifests,
     "pack.json": check_packs,
     "keys.json": check_keys,
+    "receipts.json": check_receipts,
 }
 
 

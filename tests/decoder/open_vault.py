@@ -2,7 +2,7 @@
 
     python3 tests/decoder/open_vault.py DIR [--key FILE | --passphrase TEXT]
 
-Prints one line a file: item, role, length, SHA-256. Deleted and void ones are left out, so the lines are what a
+Prints one line a file: item, role, length, SHA-256. Deleted, erased and void ones are left out, so the lines are what a
 rebuild would find. Without a key it takes DIR/dev.key.
 """
 
@@ -30,6 +30,10 @@ def context(vault, purpose, store=None):
     return len(pairs).to_bytes(4, "little") + b"".join(fields)
 
 
+class Erased(rv.Refused):
+    """The item's shred slot was destroyed."""
+
+
 class Vault:
     def __init__(self, directory, source):
         self.directory = pathlib.Path(directory)
@@ -37,7 +41,10 @@ class Vault:
         self.vault, entries = rv.read_key_log((self.directory / "keys.log").read_bytes())
         self.slots = (self.directory / "shred.slots").read_bytes()
         self.stores, self.domains = {}, {}
-        for entry in entries:
+        # Of each key its newest wrapping: older ones may be under root keys that are gone.
+        newest = {(entry["kind"], entry.get("store"), entry.get("domain"), entry.get("epoch")): entry
+                  for entry in entries}
+        for entry in sorted(newest.values(), key=lambda entry: entry["kind"] == "domain"):
             if entry["kind"] == "vault":
                 self.vault_key = self.unwrap(entry, context(self.vault, "vault"))
             elif entry["kind"] == "store":
@@ -57,7 +64,8 @@ class Vault:
         bound_to = b"".join(rv.lp(part) for part in (manifest.account.encode(), manifest.store,
                                                      bytes([manifest.kind]), manifest.item))
         slot = rv.read_slot(self.slots[64 * manifest.slot : 64 * manifest.slot + 64], manifest.slot)
-        rv.demand(slot is not None, "the slot was erased")
+        if slot is None:
+            raise Erased("the slot was erased")
         return rv.open_item_key(self.stores[manifest.store], slot, bound_to, manifest.wrapped_seed)
 
     def read_packs(self):
@@ -83,7 +91,10 @@ class Vault:
         packs, chunks, manifests, gone = self.read_packs()
         for pack, offset, length in manifests:
             record = packs[pack][offset : offset + length]
-            manifest = rv.open_manifest(record, self.vault_key, self.item_key)
+            try:
+                manifest = rv.open_manifest(record, self.vault_key, self.item_key)
+            except Erased:
+                continue
             if manifest.id in gone or manifest.item in gone:
                 continue
             digest = hashlib.sha256(manifest.inline or b"")

@@ -6,12 +6,15 @@ the document. Needs `cryptography` and `blake3`.
 
 import hashlib
 import hmac
+import json
 import struct
 from dataclasses import dataclass, field
 
 import blake3
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 FRAME = 64 * 1024
 TAG = 16
@@ -577,3 +580,40 @@ def read_key_log(data):
 
 def _wrapped(entry):
     return {"wrap": entry.u8(), "key_id": entry.lp().decode(), "wrapped": entry.lp()}
+
+
+# --- §8 receipts -----------------------------------------------------------------------------------------
+
+
+def read_receipt(data, vault, vault_key):
+    """(number, whether it is done, receipt, signature) of a file of `receipts/`."""
+    reader = Reader(data)
+    demand(reader.take(4) == b"RVr1" and reader.u8() == 1, "magic or version of a receipt")
+    state, number = reader.u8(), reader.u32()
+    demand(state in (1, 2), "state of a receipt")
+    header, sealed = data[: reader.at], data[reader.at : -4]
+    demand(data[-4:] == crc32c(data[:-4]), "checksum")
+    plain = open_salted(vault_key, "receipt", lp(vault) + header, sealed)
+    receipt = json.loads(plain[64:])
+    demand(canonical(receipt) == plain[64:] and receipt["number"] == number, "form of a receipt")
+    return number, state == 2, receipt, plain[:64]
+
+
+def canonical(receipt):
+    text = json.dumps(receipt, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode()
+
+
+def receipt_key(vault_key):
+    """The public key of a vault's receipts."""
+    private = Ed25519PrivateKey.from_private_bytes(expand(vault_key, "receipt-sign"))
+    return private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def is_signed(receipt, signature, key):
+    try:
+        message = lp(b"rv1/receipt") + canonical(receipt)
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True

@@ -9,6 +9,7 @@ pub mod body;
 pub mod bucket;
 pub mod core;
 pub mod dispatch;
+pub mod erasure;
 pub mod fault;
 pub mod idempotency;
 pub mod identity;
@@ -30,6 +31,7 @@ pub mod sequence_store;
 pub mod tables;
 pub mod tags;
 pub mod task;
+pub mod upkeep;
 pub mod workflow;
 
 pub use fault::{Fault, FaultKind};

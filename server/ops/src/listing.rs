@@ -106,6 +106,23 @@ impl Walk {
     }
 }
 
+/// How many rows of `table` there are, of at most `limit`.
+///
+/// # Errors
+/// Those of the catalog.
+pub async fn count(core: &Core, table: Table, limit: usize) -> Result<usize> {
+    let mut range = ScanRange::prefix(table, []);
+    let mut count = 0;
+    loop {
+        let page = core.catalog().scan(&range, &Fold::default(), SCAN_ROWS).await?;
+        count += page.items.len();
+        match page.next {
+            Some(key) if count < limit => range = range.from(key),
+            _ => return Ok(count.min(limit)),
+        }
+    }
+}
+
 /// Whether any row of `table` begins with `prefix`.
 ///
 /// # Errors

@@ -86,6 +86,6 @@ impl ReadSetJob {
 }
 
 /// The row of job `id` of `kind` ([`EXPORT`] or [`ACTIVATION`]) of `store`.
-fn row(kind: &str, store: &str, id: &str) -> RowKey {
+pub(crate) fn row(kind: &str, store: &str, id: &str) -> RowKey {
     row_of(tables::IMPORTS, &[kind, store, id])
 }

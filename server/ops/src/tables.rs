@@ -59,6 +59,9 @@ pub const RUN_RECORDS: Table = Table("run_records");
 /// `run_log`: stream → what is known of it.
 pub const LOG_STREAMS: Table = Table("log_streams");
 
+/// `upkeep`: name of a piece of upkeep → when it last ended, and how.
+pub const UPKEEP: Table = Table("upkeep");
+
 /// Every table of the server, for the backend to open.
 pub const ALL: &[Table] = &[
     IDS,
@@ -87,4 +90,5 @@ pub const ALL: &[Table] = &[
     LIVE_RUNS,
     RUN_RECORDS,
     LOG_STREAMS,
+    UPKEEP,
 ];

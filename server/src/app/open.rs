@@ -13,7 +13,8 @@ use readvault_store::{
     catalog::{Table, row::RowSealer},
     chunk_store::{ChunkStore, LocalChunkStore, PackCopy, PackSource, StoreParams},
     ids::WriterId,
-    keys::{KeySource, Keyring, VaultKeys, VaultKeysParams},
+    keys::{KeySource, Keyring, MasterKeys, VaultKeys, VaultKeysParams},
+    receipts::Receipts,
     seal::SecretKey,
     vault::{self, Vault, VaultParams},
 };
@@ -40,18 +41,10 @@ pub(super) enum Source {
 /// # Errors
 /// When no source is named and this is no `--dev` vault, or the named file can't be read.
 pub(super) fn key_source(settings: &Serve) -> Result<Source> {
-    let source = match (&settings.passphrase_file, &settings.key_file) {
-        (Some(path), _) => {
-            let text = std::fs::read_to_string(path).context("the passphrase can't be read")?;
-            let line = text.lines().next().unwrap_or_default();
-            Source::Given(KeySource::Passphrase(line.to_owned().into()))
-        }
-        (_, Some(path)) => {
-            let path = std::path::absolute(path).context("the key file can't be named")?;
-            Source::Given(KeySource::File(path))
-        }
-        _ if settings.dev => Source::Dev,
-        _ => bail!(
+    let source = match settings.source.source()? {
+        Some(source) => Source::Given(source),
+        None if settings.dev => Source::Dev,
+        None => bail!(
             "no key source: name one with --passphrase-file or --key-file (a systemd credential is \
              a file, too), or try things out with --dev"
         ),
@@ -83,6 +76,8 @@ impl InspectorProgram {
 /// An open vault, and what must be closed in order.
 pub(super) struct Open {
     pub(super) vault: Vault,
+    pub(super) master_keys: Arc<dyn MasterKeys>,
+    pub(super) receipts: Arc<Receipts>,
     chunks: Arc<LocalChunkStore>,
 }
 
@@ -101,15 +96,16 @@ pub(super) async fn vault(settings: &Serve, source: Source) -> Result<Open> {
         Source::Given(source) => source,
         Source::Dev => KeySource::File(dev_key(data)?),
     };
-    let keyring = keyring(&data.join(KEYRING), &source)?;
+    let keyring = Arc::new(keyring(&data.join(KEYRING), &source)?);
     let keys = VaultKeys::open(VaultKeysParams {
         directory: data.to_owned(),
-        provider: Arc::new(keyring),
+        provider: keyring.clone(),
         clock: Arc::new(System),
         entropy: entropy.clone(),
     })
     .await
     .context("the keys of the vault can't be opened")?;
+    finish_rotation(&keys).await;
     let tables: Vec<Table> = vault::TABLES.iter().chain(tables::ALL).copied().collect();
     let sealer = RowSealer::new(SecretKey::from_bytes(keys.catalog_key().expose()));
     let catalog =
@@ -131,6 +127,10 @@ pub(super) async fn vault(settings: &Serve, source: Source) -> Result<Open> {
         }
     }
     let copy = settings.upkeep.second_copy.as_deref().map(second_copy).transpose()?;
+    let directory = data.join("receipts");
+    let receipts =
+        Receipts::open(&directory, keys.vault(), keys.vault_key().clone(), entropy.clone())
+            .context("the receipts of erasures can't be opened")?;
     let params = VaultParams {
         catalog,
         chunks: chunks.clone(),
@@ -141,7 +141,19 @@ pub(super) async fn vault(settings: &Serve, source: Source) -> Result<Open> {
         copy,
     };
     let vault = Vault::start(params, &packs).await.context("the vault can't be opened")?;
-    Ok(Open { vault, chunks })
+    Ok(Open { vault, master_keys: keyring, receipts: Arc::new(receipts), chunks })
+}
+
+/// Goes on with a rotation that an earlier start did not finish. Without it every key opens, too.
+async fn finish_rotation(keys: &VaultKeys) {
+    let stale = keys.stale();
+    if stale == 0 {
+        return;
+    }
+    match keys.rewrap(&|_, _| {}).await {
+        Ok(count) => tracing::info!(count, "a rotation of keys was finished"),
+        Err(cause) => tracing::error!(%cause, stale, "a rotation of keys can't be finished"),
+    }
 }
 
 /// The packs of another copy, to mend from.

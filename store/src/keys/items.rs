@@ -30,6 +30,7 @@ impl VaultKeys {
         }
         let store_key = self.store_key(store.id).await?;
         let (slots, of_store) = (self.slots.clone(), entry.slot);
+        let erasures = self.open.lock().erasures();
         let slot_and_secret = blocking(move || {
             let slot = match slot {
                 SlotChoice::Own => slots.allot()?,
@@ -44,7 +45,7 @@ impl VaultKeys {
         let context = ItemContext { account, store: store.id, kind: kind as u8, item: id };
         let (key, wrapped_seed) = new_item_key(&context, &store_key, &secret, &*self.entropy);
         let name = ItemName { context, wrapped_seed: wrapped_seed.clone(), slot };
-        self.open.lock().keep_item(name, Arc::new(key));
+        self.open.lock().keep_item(name, Arc::new(key), erasures);
         let (store, store_key_epoch) = (store.clone(), entry.epoch);
         Ok(Item { store, id, kind, slot, store_key_epoch, wrapped_seed })
     }
@@ -92,11 +93,12 @@ impl VaultKeys {
         if let Some(key) = self.open.lock().item(&name) {
             return Ok(key);
         }
+        let erasures = self.open.lock().erasures();
         let (slots, slot) = (self.slots.clone(), name.slot);
         let secret = blocking(move || slots.secret(slot)).await?;
         let key = open_item_key(&name.context, &store_key, &secret, &name.wrapped_seed)?;
         let key = Arc::new(key);
-        self.open.lock().keep_item(name, key.clone());
+        self.open.lock().keep_item(name, key.clone(), erasures);
         Ok(key)
     }
 }

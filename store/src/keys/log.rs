@@ -111,6 +111,11 @@ impl KeyLog {
         self.stores.get(&store).cloned()
     }
 
+    /// The newest entry of every store, in no order.
+    pub(super) fn stores(&self) -> impl Iterator<Item = &StoreEntry> {
+        self.stores.values().map(|entry| &**entry)
+    }
+
     /// The entries of `domain`, for whichever store, oldest first.
     pub(super) fn domain(&self, domain: DomainId) -> &[DomainEntry] {
         self.domains.get(&domain).map_or(&[], Vec::as_slice)

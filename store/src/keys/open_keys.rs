@@ -86,6 +86,7 @@ pub(super) struct OpenKeys {
     /// For each master key, when it last answered.
     answered: HashMap<String, Duration>,
     uses: u64,
+    erasures: u64,
 }
 
 impl OpenKeys {
@@ -179,8 +180,14 @@ impl OpenKeys {
         Some(open.key.clone())
     }
 
-    pub(super) fn keep_item(&mut self, name: ItemName, key: Arc<ItemKey>) {
-        if !self.stores.contains_key(&name.context.store) {
+    /// How many slots were erased: taken before a slot is read, for [`OpenKeys::keep_item`].
+    pub(super) fn erasures(&self) -> u64 {
+        self.erasures
+    }
+
+    /// Keeps a key, unless a slot was erased since `erasures` was taken: it might be this one's.
+    pub(super) fn keep_item(&mut self, name: ItemName, key: Arc<ItemKey>, erasures: u64) {
+        if !self.stores.contains_key(&name.context.store) || erasures != self.erasures {
             return;
         }
         if self.items.len() >= ITEMS_MAX {
@@ -198,6 +205,7 @@ impl OpenKeys {
 
     /// Drops every item key that a slot covers.
     pub(super) fn forget_slot(&mut self, slot: u64) {
+        self.erasures += 1;
         self.items.retain(|name, _| name.slot != slot);
     }
 

@@ -14,6 +14,9 @@ use crate::{
 const KEY_ID_BYTES_MAX: usize = 2048;
 const WRAPPED_BYTES_MAX: usize = 16 << 10;
 
+/// Name of the one key of a [`MemoryKeyProvider`].
+const MEMORY_KEY: &str = "memory/v1";
+
 /// What kind of provider wrapped a key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
@@ -56,6 +59,9 @@ impl WrappedKey {
 /// Makes and unwraps data keys. Never gives a key in a context other than the one it was made in.
 #[async_trait]
 pub trait KeyProvider: Send + Sync + fmt::Debug {
+    /// Name of the master key that wraps new keys now.
+    fn newest(&self) -> String;
+
     /// Makes a new data key and wraps it. Stores nothing.
     ///
     /// # Errors
@@ -68,6 +74,33 @@ pub trait KeyProvider: Send + Sync + fmt::Debug {
     /// `KeyUnavailable` when the master key is disabled or unknown; `Corrupt` when the wrapped
     /// bytes were changed or made in another context; `Unavailable`.
     async fn unwrap(&self, wrapped: &WrappedKey, context: &Context) -> Result<DataKey>;
+
+    /// Wraps the same key again, under the newest master key. Stores nothing.
+    ///
+    /// # Errors
+    /// As [`KeyProvider::unwrap`].
+    async fn rewrap(&self, wrapped: &WrappedKey, context: &Context) -> Result<WrappedKey>;
+}
+
+/// Master keys that live here and have versions: those of a keyring. Every change is durable when it
+/// returns, and made as a whole or not at all.
+pub trait MasterKeys: Send + Sync + fmt::Debug {
+    /// The names of all that can unwrap, oldest first.
+    fn names(&self) -> Vec<String>;
+
+    /// Adds a version, under which new keys are wrapped from then on; gives its name. Keys that are
+    /// wrapped under older ones still open.
+    ///
+    /// # Errors
+    /// `LimitExceeded` when there are too many; `NoSpace`, `Unavailable`.
+    fn add(&self) -> Result<String>;
+
+    /// Forgets a version: what it wraps does not open any more. Whether it wraps anything is the
+    /// caller's to know.
+    ///
+    /// # Errors
+    /// `NotFound`; `Precondition` for the newest; `NoSpace`, `Unavailable`.
+    fn retire(&self, name: &str) -> Result<()>;
 }
 
 /// A keyring of one root key that lives in memory, and that tests can disable.
@@ -118,18 +151,28 @@ pub enum Available {
 
 #[async_trait]
 impl KeyProvider for MemoryKeyProvider {
+    fn newest(&self) -> String {
+        MEMORY_KEY.into()
+    }
+
     async fn generate(&self, context: &Context) -> Result<(DataKey, WrappedKey)> {
         self.check()?;
         let key = DataKey::draw(&*self.entropy);
         let bytes = keyring::wrap(&self.root, &key, context, &*self.entropy);
-        Ok((key, WrappedKey { kind: WrapKind::Keyring, key_id: "memory/v1".into(), bytes }))
+        Ok((key, WrappedKey { kind: WrapKind::Keyring, key_id: MEMORY_KEY.into(), bytes }))
     }
 
     async fn unwrap(&self, wrapped: &WrappedKey, context: &Context) -> Result<DataKey> {
         self.check()?;
-        if (wrapped.kind, &*wrapped.key_id) != (WrapKind::Keyring, "memory/v1") {
+        if (wrapped.kind, &*wrapped.key_id) != (WrapKind::Keyring, MEMORY_KEY) {
             return Err(Error::new(ErrorKind::KeyUnavailable, "unknown master key"));
         }
         Ok(keyring::unwrap(&self.root, &wrapped.bytes, context)?)
+    }
+
+    async fn rewrap(&self, wrapped: &WrappedKey, context: &Context) -> Result<WrappedKey> {
+        let key = self.unwrap(wrapped, context).await?;
+        let bytes = keyring::wrap(&self.root, &key, context, &*self.entropy);
+        Ok(WrappedKey { bytes, ..wrapped.clone() })
     }
 }

@@ -49,16 +49,17 @@ pub struct VaultKeys {
     vault: VaultId,
     vault_key: Arc<VaultKey>,
     catalog_key: Arc<CatalogKey>,
-    provider: Arc<dyn KeyProvider>,
+    pub(super) provider: Arc<dyn KeyProvider>,
     clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
-    log: Arc<Mutex<KeyLog>>,
+    pub(super) log: Arc<Mutex<KeyLog>>,
     pub(super) slots: Arc<ShredSlots>,
     pub(super) open: Mutex<OpenKeys>,
     /// Held while a master key is asked, so that many who wait make one call.
     asking: tokio::sync::Mutex<()>,
-    /// Held while a store is made: two may not append for one domain at once.
-    creating: tokio::sync::Mutex<()>,
+    /// Held while a store is made: two may not append for one domain at once, and none while keys are
+    /// wrapped again.
+    pub(super) creating: tokio::sync::Mutex<()>,
 }
 
 impl VaultKeys {

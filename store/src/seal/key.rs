@@ -153,6 +153,11 @@ secret_key!(
     ManifestEncryptionKey
 );
 
+secret_key!(
+    /// The seed of an Ed25519 key.
+    SigningSeed
+);
+
 /// `Expand(key, label, fields…)`: HKDF-Expand-SHA-256 to 32 bytes, info = LP("rv1/" + label) ‖
 /// fields. Fields of variable length must already carry theirs (`lp`).
 pub fn expand<K: SecretKey>(key: &impl SecretKey, label: &str, fields: &[&[u8]]) -> K {

@@ -9,6 +9,7 @@ use readvault_ambient::Clock;
 use super::{FileRef, Inner, manifest_row};
 use crate::{
     Error, ErrorKind, Result,
+    chunk::ChunkRef,
     chunk_store::{ChunkStore, Extent},
     ids::ManifestId,
     manifest::{ManifestHead, ManifestReader, ManifestRow},
@@ -45,6 +46,11 @@ impl OpenFile {
         // A record that is not kept whole still has the first frames of its body in memory.
         self.record.as_ref().map_or(RECORD_WHOLE_MAX as usize, |record| 2 * record.len())
             + MANIFEST_EXTRA_BYTES
+    }
+
+    /// The entries `range` of the manifest.
+    pub(super) async fn entries(&self, inner: &Inner, range: Range<u32>) -> Result<Vec<ChunkRef>> {
+        self.manifest.entries(range, |stored| self.fetch(inner, stored)).await
     }
 
     /// The stored bytes `range` of the manifest's record.
@@ -187,6 +193,12 @@ impl ManifestCache {
         }
         open.bytes += weight;
         open.by_id.insert(id, Kept { file, since: now });
+    }
+
+    /// Lets go of what may serve no longer.
+    pub(super) fn expire(&self) {
+        let now = self.clock.monotonic();
+        self.open.lock().retain(|kept| now.saturating_sub(kept.since) >= FRESH);
     }
 
     pub(super) fn forget(&self, id: ManifestId) {

@@ -149,7 +149,7 @@ impl FileReader {
 
     /// The entries `range` of the manifest.
     pub(super) async fn entries(&self, range: Range<u32>) -> Result<Vec<ChunkRef>> {
-        self.open.manifest.entries(range, |stored| self.open.fetch(&self.inner, stored)).await
+        self.open.entries(&self.inner, range).await
     }
 
     /// The open manifest.

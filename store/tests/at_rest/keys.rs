@@ -8,8 +8,9 @@ use readvault_store::{
     disk::LocalDisk,
     ids::{StoreId, VaultId},
     keys::{
-        Available, Context, KeyEntry, KeyLog, KeyProvider, KeySource, Keyring, MemoryKeyProvider,
-        PassphraseCost, Purpose, ShredSlots, VaultKeys, VaultKeysParams, WrapKind, WrappedKey,
+        Available, Context, KeyEntry, KeyLog, KeyProvider, KeySource, Keyring, MasterKeys,
+        MemoryKeyProvider, PassphraseCost, Purpose, ShredSlots, VaultKeys, VaultKeysParams,
+        WrapKind, WrappedKey,
     },
     seal::SecretKey,
     vault::{DomainChoice, ItemKind, SlotChoice},
@@ -216,11 +217,11 @@ async fn a_keyring_opens_by_its_source_only() {
     ];
     for (number, (right, wrong)) in sources.iter().enumerate() {
         let path = at(&format!("keyring{number}"));
-        let mut keyring = Keyring::create_at_cost(&path, right, cost, entropy(5)).unwrap();
+        let keyring = Keyring::create_at_cost(&path, right, cost, entropy(5)).unwrap();
         let refused = Keyring::create(&path, right, entropy(5)).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
         let (old_key, old) = keyring.generate(&context(1)).await.unwrap();
-        keyring.rotate(&path, right).unwrap();
+        assert_eq!(keyring.add().unwrap(), "keyring/v2");
         let (_, new) = keyring.generate(&context(1)).await.unwrap();
         assert_eq!((&*old.key_id, &*new.key_id), ("keyring/v1", "keyring/v2"));
 

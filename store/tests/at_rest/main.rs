@@ -7,6 +7,7 @@ mod chunk_store;
 mod directory;
 mod hostile;
 mod keys;
+mod rotation;
 mod sample;
 mod second_aead;
 mod throughput;

@@ -12,14 +12,15 @@ use readvault_ambient::{Entropy, testing::SeededEntropy};
 use readvault_store::{
     chunk::ChunkSize,
     disk::LocalDisk,
-    ids::{DomainId, PackId, StoreId, VaultId},
+    ids::{DomainId, ItemId, ManifestId, PackId, StoreId, VaultId},
     keys::{
         Context, DomainEntry, KeyEntry, KeyLog, KeyProvider, KeySource, Keyring, MemoryKeyProvider,
         PassphraseCost, Purpose, ShredSlots, StoreEntry,
     },
+    receipts::{Receipt, Receipts, Shared, SharingItem},
     seal::{
-        DataKey, KeyEncryptionKey, RootKey, Salted, SecretKey, expand, extract_and_expand, lp,
-        padme, seal_salted, sha256,
+        DataKey, KeyEncryptionKey, RootKey, Salted, SecretKey, VaultKey, expand,
+        extract_and_expand, lp, padme, seal_salted, sha256,
     },
 };
 use serde_json::{Value, json};
@@ -27,12 +28,13 @@ use zeroize::Zeroizing;
 
 type Make = fn() -> Value;
 
-const FILES: [(&str, Make); 5] = [
+const FILES: [(&str, Make); 6] = [
     ("derivations.json", derivations),
     ("chunk.json", chunks),
     ("manifest.json", manifests),
     ("pack.json", packs),
     ("keys.json", keys),
+    ("receipts.json", receipts),
 ];
 
 fn path(name: &str) -> PathBuf {
@@ -240,6 +242,58 @@ fn keys() -> Value {
             "filled": hex::encode(&slot_bytes[..64]),
             "secret": hex::encode(secret.expose()),
             "destroyed": hex::encode(&slot_bytes[64..128]),
+        },
+    })
+}
+
+fn receipts() -> Value {
+    let (vault, vault_key) = (VaultId([1; 16]), [8; 32]);
+    let directory = tempfile::tempdir().unwrap();
+    let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(15));
+    let key = Arc::new(VaultKey::from_bytes(&vault_key));
+    let receipts = Receipts::open(directory.path(), vault, key, entropy).unwrap();
+    let receipt = Receipt {
+        by: "uid 0".into(),
+        excludes: vec!["nothing".into()],
+        file_bytes: 3_000_000,
+        format: 1,
+        item: ItemId([3; 16]),
+        kind: "read set".into(),
+        manifests: vec![ManifestId([4; 16])],
+        number: 1,
+        reason: "ticket \"7\" – done\n".into(),
+        resource: "sequenceStore/1000000001/readSet/1000000002".into(),
+        shared: Shared {
+            chunks_left_out: 0,
+            items: vec![SharingItem {
+                item: ItemId([5; 16]),
+                kind: "object".into(),
+                store: StoreId([2; 16]),
+            }],
+            more: 0,
+            unread: 0,
+        },
+        slot: 17,
+        store: StoreId([2; 16]),
+        time_begun: "2026-01-01T00:00:00.000Z".into(),
+        time_done: String::new(),
+        vault,
+    };
+    let file = || hex::encode(std::fs::read(directory.path().join("00000001")).unwrap());
+    let canonical = |receipt: &Receipt| String::from_utf8(receipt.canonical()).unwrap();
+    receipts.intend(&receipt).unwrap();
+    let intended = json!({ "canonical": canonical(&receipt), "file": file() });
+    let receipt = Receipt { time_done: "2026-01-01T00:00:01.000Z".into(), ..receipt };
+    let signed = receipts.finish(&receipt).unwrap();
+    json!({
+        "vault": hex::encode(vault.0),
+        "vault_key": hex::encode(vault_key),
+        "public_key": hex::encode(receipts.public_key()),
+        "intended": intended,
+        "done": {
+            "canonical": canonical(&receipt),
+            "file": file(),
+            "signature": signed.signature,
         },
     })
 }

@@ -22,7 +22,8 @@ use crate::{
     read_set::{self, ReadSetFile, ReadSetStatus},
 };
 
-const KIND: &str = "export_read_sets";
+/// The kind of the work that exports.
+pub(crate) const KIND: &str = "export_read_sets";
 
 #[derive(Serialize, Deserialize)]
 struct Spec {

@@ -50,7 +50,11 @@ pub async fn delete(core: &Core, _permit: &Permit, store: &str, id: &str) -> Res
     Err(contended())
 }
 
-async fn mark(core: &Core, stored: &Stored<Reference>, status: ReferenceStatus) -> Result<bool> {
+pub(crate) async fn mark(
+    core: &Core,
+    stored: &Stored<Reference>,
+    status: ReferenceStatus,
+) -> Result<bool> {
     let key = row(&stored.value.reference_store, &stored.value.id);
     let mut commit = Commit::new();
     commit.unchanged(key.clone(), stored.version);
@@ -59,7 +63,7 @@ async fn mark(core: &Core, stored: &Stored<Reference>, status: ReferenceStatus) 
 }
 
 /// Whether a read set of any store uses the reference `arn`.
-async fn used(core: &Core, arn: &str) -> Result<bool> {
+pub(crate) async fn used(core: &Core, arn: &str) -> Result<bool> {
     let mut range = ScanRange::prefix(tables::SEQUENCE_STORES, []);
     loop {
         let page = core.catalog().scan(&range, &Fold::default(), STORES).await?;
