@@ -15,9 +15,11 @@ pub mod client;
 mod desk;
 mod door;
 mod erase;
+mod gc;
 mod keys;
 mod protocol;
 mod receipts;
+mod scrub;
 pub mod source;
 mod status;
 
@@ -104,6 +106,10 @@ commands! {
     Status(status::Status),
     /// The keys that wrap keys: status, rotation, another source.
     Keys(keys::Keys),
+    /// Collects garbage now: chunks that nothing refers to, packs that are mostly dead.
+    Gc(gc::Gc),
+    /// Reads everything that is stored now, and mends or quarantines what is damaged.
+    Scrub(scrub::Scrub),
     /// Erases a read set or a reference, in this vault and in every copy of it.
     Erase(erase::Erase),
     /// Receipts of erasures.

@@ -14,3 +14,4 @@ pub mod images;
 pub mod launcher;
 pub mod privileges;
 pub mod settings;
+mod upkeep;

@@ -302,6 +302,14 @@ impl Vault {
         self.inner.last_scrub().await
     }
 
+    /// How many packs there are.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn pack_count(&self) -> Result<u64> {
+        Ok(self.inner.chunks.list().await?.len() as u64)
+    }
+
     /// Keeps every pack where it is until the guard is dropped: for copies of the whole vault.
     pub async fn hold_packs(&self) -> tokio::sync::OwnedRwLockReadGuard<()> {
         Arc::clone(&self.inner.pins).read_owned().await

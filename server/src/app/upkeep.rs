@@ -5,9 +5,13 @@
 use std::time::Duration;
 
 use readvault_ambient::{Clock, System};
-use readvault_store::vault::{Cycle, GcOptions, Scrub, ScrubOptions, Vault};
+use readvault_ops::core::Core;
+use readvault_store::vault::{GcOptions, ScrubOptions};
 
-use crate::settings::UpkeepSettings;
+use crate::{
+    settings::UpkeepSettings,
+    upkeep::{note_cycle, note_scrub},
+};
 
 /// Time between two looks at what is due.
 const LOOK: Duration = Duration::from_secs(60);
@@ -19,13 +23,13 @@ const HOUR_MS: u64 = 3_600_000;
 
 /// Does what is due, until it is dropped.
 pub(super) struct Upkeep {
-    vault: Vault,
+    core: Core,
     settings: UpkeepSettings,
 }
 
 impl Upkeep {
-    pub(super) fn new(vault: Vault, settings: UpkeepSettings) -> Self {
-        Self { vault, settings }
+    pub(super) fn new(core: Core, settings: UpkeepSettings) -> Self {
+        Self { core, settings }
     }
 
     /// Runs until it is dropped.
@@ -37,11 +41,11 @@ impl Upkeep {
         let options =
             GcOptions { dead_percent: self.settings.gc_dead_percent, ..GcOptions::default() };
         loop {
-            let last = self.vault.last_garbage_collection().await;
+            let last = self.core.vault().last_garbage_collection().await;
             let ended = last.map(|last| last.map(|cycle| cycle.ended_ms));
             if is_due(ended, self.settings.gc_hours) {
-                match self.vault.collect_garbage(options).await {
-                    Ok(cycle) => note_cycle(&cycle),
+                match self.core.vault().collect_garbage(options).await {
+                    Ok(cycle) => note_cycle(&self.core, &cycle).await,
                     Err(cause) => {
                         tracing::error!(%cause, "garbage could not be collected");
                         tokio::time::sleep(AGAIN).await;
@@ -59,11 +63,11 @@ impl Upkeep {
             resume: true,
         };
         loop {
-            let last = self.vault.last_scrub().await;
+            let last = self.core.vault().last_scrub().await;
             let ended = last.map(|last| last.map(|scrub| scrub.ended_ms));
             if is_due(ended, self.settings.scrub_days.saturating_mul(24)) {
-                match self.vault.scrub(options, &|_| {}).await {
-                    Ok(scrub) => note_scrub(&scrub),
+                match self.core.vault().scrub(options, &|_| {}).await {
+                    Ok(scrub) => note_scrub(&self.core, &scrub).await,
                     Err(cause) => {
                         tracing::error!(%cause, "a scrub was given up");
                         tokio::time::sleep(AGAIN).await;
@@ -80,32 +84,4 @@ fn is_due(ended: readvault_store::Result<Option<u64>>, hours: u64) -> bool {
     let Ok(ended) = ended else { return false };
     let interval = hours.saturating_mul(HOUR_MS);
     hours > 0 && System.unix_ms().saturating_sub(ended.unwrap_or(0)) >= interval
-}
-
-/// Log line and metrics of a cycle.
-pub(crate) fn note_cycle(cycle: &Cycle) {
-    let Cycle { epoch, chunks_kept, chunks_dropped, bytes_dropped, compaction, .. } = cycle;
-    tracing::info!(
-        epoch,
-        chunks_kept,
-        chunks_dropped,
-        bytes_dropped,
-        ?compaction,
-        "garbage collected"
-    );
-    metrics::counter!("readvault_gc_cycles_total").increment(1);
-    metrics::counter!("readvault_gc_dropped_bytes_total").increment(*bytes_dropped);
-    metrics::counter!("readvault_gc_removed_bytes_total").increment(compaction.bytes_removed);
-    #[expect(clippy::cast_precision_loss, reason = "a count for a gauge")]
-    metrics::gauge!("readvault_chunks").set(*chunks_kept as f64);
-}
-
-/// Log line and metrics of a scrub.
-pub(crate) fn note_scrub(scrub: &Scrub) {
-    let Scrub { packs, bytes, records, damaged, mended, .. } = scrub;
-    tracing::info!(packs, bytes, records, damaged, mended, "scrubbed");
-    metrics::counter!("readvault_scrubs_total").increment(1);
-    metrics::counter!("readvault_scrub_bytes_total").increment(*bytes);
-    metrics::counter!("readvault_scrub_damaged_total").increment(*damaged);
-    metrics::counter!("readvault_scrub_mended_total").increment(*mended);
 }

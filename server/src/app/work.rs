@@ -74,7 +74,7 @@ impl Work {
             runs,
             multiparts: Multiparts::new(objects.clone()),
             handlers,
-            upkeep: Upkeep::new(ground.core.vault().clone(), settings.upkeep.clone()),
+            upkeep: Upkeep::new(ground.core.clone(), settings.upkeep.clone()),
             socket,
             _inspector: inspector,
         }
