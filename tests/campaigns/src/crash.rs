@@ -67,7 +67,6 @@ impl Crash {
     fn names(&self, history: &History, choice: &Choice) -> BTreeMap<PathBuf, usize> {
         let mut names = history.base.clone();
         for directory in history.directories.values() {
-            let durable = directory.durable_before(self.at);
             let mut apply = |naming: &crate::history::Naming| {
                 if let Some(path) = &naming.ends {
                     names.remove(path);
@@ -78,7 +77,7 @@ impl Crash {
             };
             let begun = directory.namings.iter().filter(|naming| naming.begin < self.at);
             let (kept, open): (Vec<_>, Vec<_>) =
-                begun.partition(|naming| naming.end.is_some_and(|end| end < durable));
+                begun.partition(|naming| directory.is_durable(naming, self.at));
             kept.into_iter().for_each(&mut apply);
             let way = match self.loss {
                 Loss::All | Loss::Names => 0,
@@ -99,10 +98,9 @@ impl Crash {
     }
 
     fn bytes(&self, file: &File, choice: &Choice) -> Vec<u8> {
-        let durable = file.durable_before(self.at);
         let begun = file.writes.iter().filter(|write| write.begin < self.at);
         let (kept, open): (Vec<_>, Vec<_>) =
-            begun.partition(|write| write.end.is_some_and(|end| end < durable));
+            begun.partition(|write| file.is_durable(write, self.at));
         let mut bytes = file.base.to_vec();
         kept.into_iter().for_each(|write| apply(&mut bytes, write));
         let way = match self.loss {

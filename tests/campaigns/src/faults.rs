@@ -1,6 +1,6 @@
 //! An observer that lets the k-th operation of a kind fail.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use parking_lot::Mutex;
 use readvault_store::disk::observed::{Observer, Operation, Verdict};
@@ -122,7 +122,6 @@ pub struct Faults {
     /// Which of the operations that fit fails, from 1.
     which: u64,
     seen: AtomicU64,
-    disarmed: AtomicBool,
     struck: Mutex<Option<String>>,
 }
 
@@ -130,18 +129,7 @@ impl Faults {
     /// Lets the `which`-th operation that fits `fault` fail, counted from 1.
     #[must_use]
     pub fn new(fault: Fault, which: u64) -> Self {
-        Self {
-            fault,
-            which,
-            seen: AtomicU64::new(0),
-            disarmed: AtomicBool::new(false),
-            struck: Mutex::new(None),
-        }
-    }
-
-    /// Lets everything succeed from now on.
-    pub fn disarm(&self) {
-        self.disarmed.store(true, SeqCst);
+        Self { fault, which, seen: AtomicU64::new(0), struck: Mutex::new(None) }
     }
 
     /// What failed first, if something did.
@@ -152,7 +140,7 @@ impl Faults {
 
 impl Observer for Faults {
     fn begin(&self, operation: &Operation<'_>) -> Verdict {
-        if self.disarmed.load(SeqCst) || !self.fault.fits(operation) {
+        if !self.fault.fits(operation) {
             return Verdict::Go(0);
         }
         let number = self.seen.fetch_add(1, SeqCst) + 1;

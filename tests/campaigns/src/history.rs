@@ -46,6 +46,7 @@ pub struct File {
     /// Its changes, in order.
     pub writes: Vec<Write>,
     syncs: Waits,
+    failed_syncs: Vec<u64>,
     length: usize,
 }
 
@@ -117,6 +118,11 @@ impl History {
                     self.files[*file].syncs.push((entry.begin, entry.end));
                 }
             }
+            Change::FailedSync(path) => {
+                if let Some(file) = live.get(path) {
+                    self.files[*file].failed_syncs.push(entry.begin);
+                }
+            }
             Change::Rename(from, to) => {
                 if let Some(file) = live.remove(from) {
                     live.insert(to.clone(), file);
@@ -161,23 +167,27 @@ impl History {
 }
 
 impl File {
-    /// Before which tick a write must have ended to be durable at tick `at`.
+    /// Whether `write` was waited for with success by tick `at`, and before any wait that failed.
     #[must_use]
-    pub fn durable_before(&self, at: u64) -> u64 {
-        durable_before(&self.syncs, at)
+    pub fn is_durable(&self, write: &Write, at: u64) -> bool {
+        let doomed =
+            write.end.and_then(|end| self.failed_syncs.iter().find(|failed| end < **failed));
+        is_durable(&self.syncs, write.end, doomed.map_or(at, |failed| at.min(*failed)))
     }
 }
 
 impl Names {
-    /// Before which tick a naming must have ended to be durable at tick `at`.
+    /// Whether `naming` was waited for by tick `at`.
     #[must_use]
-    pub fn durable_before(&self, at: u64) -> u64 {
-        durable_before(&self.syncs, at)
+    pub fn is_durable(&self, naming: &Naming, at: u64) -> bool {
+        is_durable(&self.syncs, naming.end, at)
     }
 }
 
 /// A wait covers what had ended when it began, and nothing before it has ended itself.
-fn durable_before(syncs: &Waits, at: u64) -> u64 {
-    let ended = syncs.iter().filter(|(_, end)| end.is_some_and(|end| end < at));
-    ended.map(|(begin, _)| *begin).max().unwrap_or(0)
+fn is_durable(syncs: &Waits, ended: Option<u64>, at: u64) -> bool {
+    let covers = |ended| {
+        move |(begin, end): &(u64, Option<u64>)| ended < *begin && end.is_some_and(|end| end < at)
+    };
+    ended.is_some_and(|ended| syncs.iter().any(covers(ended)))
 }

@@ -91,6 +91,7 @@ impl Home {
             entropy,
             clock: Arc::new(System),
             writer,
+            copy: None,
         };
         let vault = Vault::start(params, &packs).await?;
         Ok(OpenVault { vault, chunks, keys })

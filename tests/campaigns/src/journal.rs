@@ -22,6 +22,9 @@ pub enum Change {
     Truncate(PathBuf, u64),
     /// The file's bytes are durable when it ends.
     Sync(PathBuf),
+    /// The file's bytes were to be durable and are not: what was written since the last wait never will be,
+    /// as Linux takes such pages for clean.
+    FailedSync(PathBuf),
     /// The first name becomes the second.
     Rename(PathBuf, PathBuf),
     /// The file of the first name has the second, too.
@@ -61,6 +64,13 @@ impl Journal {
     #[must_use]
     pub fn new(root: &Path, witness: Arc<Witness>) -> Self {
         Self { root: root.to_owned(), witness, entries: Mutex::default() }
+    }
+
+    /// Notes that a sync failed.
+    pub fn failed_sync(&self, path: &Path) {
+        let mut entries = self.entries.lock();
+        let begin = self.witness.ticks.next();
+        entries.push(Entry { begin, end: None, change: Change::FailedSync(self.below(path)) });
     }
 
     /// What was written down so far.

@@ -8,6 +8,7 @@
 
 pub mod choice;
 pub mod crash;
+pub mod failing;
 pub mod faults;
 pub mod history;
 pub mod home;

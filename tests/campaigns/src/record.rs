@@ -102,7 +102,10 @@ fn record(
 }
 
 /// The files below `directory`, by their path in it.
-fn files(directory: &Path) -> std::io::Result<BTreeMap<PathBuf, Bytes>> {
+///
+/// # Errors
+/// Those of the file system.
+pub fn files(directory: &Path) -> std::io::Result<BTreeMap<PathBuf, Bytes>> {
     let mut found = BTreeMap::new();
     let mut left = vec![directory.to_owned()];
     while let Some(next) = left.pop() {

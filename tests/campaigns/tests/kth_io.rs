@@ -14,10 +14,16 @@ use std::{
 
 use readvault_campaigns::{
     choice::Choice,
+    crash::{Crash, Loss, materialise},
+    failing::Failing,
     faults::{Fault, Faults, Tally},
+    history::History,
+    journal::Journal,
     lane::{Client, Witness},
     parallel::{each, runtime},
+    place,
     plan::Plan,
+    record,
     scenario::{self, Prepared},
     steps::take,
     verify,
@@ -109,10 +115,12 @@ struct Outcome {
 fn run(case: &Case<'_>) -> Result<Outcome, String> {
     let Case { prepared, fault, which } = case;
     let directory = prepared.copy().map_err(|cause| cause.to_string())?;
+    let before = record::files(directory.path()).map_err(|cause| cause.to_string())?;
     let faults = Arc::new(Faults::new(*fault, *which));
-    let witness = prepared.witness.fork();
-    let refused = act(prepared, directory.path(), faults.clone(), &witness);
-    faults.disarm();
+    let witness = Arc::new(prepared.witness.fork());
+    let journal = Arc::new(Journal::new(directory.path(), witness.clone()));
+    let failing = Failing { faults: faults.clone(), journal: journal.clone() };
+    let refused = act(prepared, directory.path(), Arc::new(failing), &witness);
     let struck = faults.struck();
     let tell = |complaint: String| {
         let what = struck.as_deref().unwrap_or("nothing");
@@ -121,14 +129,26 @@ fn run(case: &Case<'_>) -> Result<Outcome, String> {
     for error in &refused {
         judge(error, *fault, struck.is_some()).map_err(&tell)?;
     }
-    let home = prepared.scenario.home(directory.path());
-    let checked = runtime().block_on(async {
-        let open = verify::check(&home, &witness, witness.ticks.now()).await?;
+    reopen(prepared, directory.path(), &witness).map_err(&tell)?;
+    // The power goes, too: of a failed sync nothing is left.
+    let history = History::new(before, &journal.entries());
+    let crash = Crash { at: witness.ticks.now(), loss: Loss::All };
+    let directory = place::directory().map_err(|cause| cause.to_string())?;
+    materialise(&crash.state(&history), &history, crash.at, directory.path())
+        .map_err(|cause| cause.to_string())?;
+    let left = reopen(prepared, directory.path(), &witness);
+    left.map_err(|complaint| tell(format!("after a power loss: {complaint}")))?;
+    Ok(Outcome { struck: struck.is_some(), refused: refused.len() as u64 })
+}
+
+/// Opens the vault with nothing failing, compares, writes to it, closes it.
+fn reopen(prepared: &Prepared, directory: &Path, witness: &Witness) -> Result<(), String> {
+    let home = prepared.scenario.home(directory);
+    runtime().block_on(async {
+        let open = verify::check(&home, witness, witness.ticks.now()).await?;
         verify::goes_on(&open).await?;
         open.close().await.map_err(|error| verify::told(&error))
-    });
-    checked.map_err(tell)?;
-    Ok(Outcome { struck: struck.is_some(), refused: refused.len() as u64 })
+    })
 }
 
 /// Opens the vault over watched files and does the scenario's steps, whatever becomes of each; gives all
