@@ -7,14 +7,14 @@ use readvault_ambient::{Clock, System};
 use readvault_ops::{
     authorize::Authorizer,
     core::{Core, Site},
-    erasure::Erasures,
     identity::Identity,
     jobs::Jobs,
 };
 use tokio::net::TcpListener;
 
-use crate::{admin, dev, front_door::FrontDoor, privileges, settings::Serve};
+use crate::{dev, front_door::FrontDoor, privileges, settings::Serve};
 
+mod administration;
 mod apis;
 mod open;
 mod own;
@@ -111,20 +111,7 @@ async fn run(settings: Serve, doors: Doors, source: open::Source) -> Result<()> 
     let core = Core::new(open.vault.clone(), site, Arc::new(System), Arc::new(System));
     let jobs = Jobs::new(core.clone());
     let ground = Ground { core, identity, authorizer: Authorizer::default(), jobs };
-    let erasures = Erasures::new(ground.core.clone(), open.receipts.clone());
-    match erasures.resume().await.context("an erasure that was cut short can't be finished")? {
-        0 => {}
-        count => tracing::info!(count, "erasures of an earlier start were finished"),
-    }
-    let desk = admin::Desk {
-        erasures,
-        core: ground.core.clone(),
-        master_keys: open.master_keys.clone(),
-        data: settings.data.clone(),
-        began,
-    };
-    let administrators = admin::Door::open(desk, ground.authorizer.clone())
-        .context("admin.sock can't be made in the data directory")?;
+    let administrators = administration::open(&settings, &ground, &open, began).await?;
     let (apis, work) = apis::compose(&settings, ground, doors.inspector, metrics);
     let work = tokio::spawn(work.run());
     let administrators = tokio::spawn(administrators.serve());

@@ -124,17 +124,25 @@ impl Erasures {
         carried_out.await.map_err(|cause| Fault::internal("an erasure ended").because(cause))?
     }
 
-    /// Finishes every erasure that was decided on and not done; gives their count. A start calls it before
-    /// it serves.
+    /// Finishes every erasure that was decided on and not done, and erases again what an older catalog
+    /// brought back; gives their count. A start calls it before it serves.
     ///
     /// # Errors
     /// Those of the vault; call it again.
     pub async fn resume(&self) -> Result<usize> {
         let _at_work = self.at_work.lock().await;
-        let open = self.entries().await?.into_iter().filter(|entry| entry.state == State::Intended);
         let mut count = 0;
-        for entry in open {
-            self.carry_out(entry.receipt).await?;
+        for Entry { state, receipt, .. } in self.entries().await? {
+            match state {
+                State::Intended => {
+                    self.carry_out(receipt).await?;
+                }
+                State::Done if self.is_back(&receipt).await? => {
+                    let target = Target::parse(&receipt.resource)?;
+                    self.destroy(&target, &receipt).await?;
+                }
+                State::Done => continue,
+            }
             count += 1;
         }
         Ok(count)
@@ -171,12 +179,25 @@ impl Erasures {
     /// Destroys, removes, signs: each step may run again.
     async fn carry_out(&self, mut receipt: Receipt) -> Result<Signed> {
         let target = Target::parse(&receipt.resource)?;
-        target.close(&self.core, receipt.item).await?;
-        self.core.vault().erase(receipt.slot, &receipt.manifests).await?;
-        target.remove(&self.core, receipt.item).await?;
+        self.destroy(&target, &receipt).await?;
         receipt.time_done = rfc3339(self.core.now_ms());
         let receipts = self.receipts.clone();
         blocking(move || receipts.finish(&receipt)).await
+    }
+
+    async fn destroy(&self, target: &Target, receipt: &Receipt) -> Result<()> {
+        target.close(&self.core, receipt.item).await?;
+        self.core.vault().erase(receipt.slot, &receipt.manifests).await?;
+        target.remove(&self.core, receipt.item).await
+    }
+
+    /// Whether the catalog has an erased item again, as one does that was restored from an older copy.
+    async fn is_back(&self, receipt: &Receipt) -> Result<bool> {
+        match Target::parse(&receipt.resource)?.find(&self.core).await {
+            Ok(found) => Ok(found.item.id == receipt.item),
+            Err(fault) if fault.kind == FaultKind::NotFound => Ok(false),
+            Err(fault) => Err(fault),
+        }
     }
 }
 

@@ -5,10 +5,12 @@ use std::{
     ops::Range,
 };
 
+use futures::{StreamExt, stream};
+
 use super::{FileRef, Inner, MANIFESTS};
 use crate::{
     Error, ErrorKind, Result,
-    catalog::{Fold, ScanRange},
+    catalog::{Fold, Row, ScanRange},
     chunk::ChunkId,
     ids::{DomainId, ItemId, ManifestId, StoreId},
     manifest::IdBlock,
@@ -26,7 +28,10 @@ const SHARERS_COUNTED_MAX: usize = 64 << 10;
 /// Rows of manifests of one scan.
 const PAGE: usize = 256;
 
-/// Entries of a manifest that are looked at once.
+/// Manifests that are looked at at once.
+const AT_ONCE: usize = 8;
+
+/// Entries of a manifest that are looked at at once.
 const ENTRIES_AT_ONCE: u32 = 8 << 10;
 
 /// One item that shares chunks.
@@ -78,25 +83,20 @@ pub(super) async fn sharing(
     loop {
         let page = inner.catalog.scan(&range, &Fold::default(), PAGE).await?;
         let next = page.next.clone();
-        for row in page.rows() {
+        let mut looks = stream::iter(page.rows())
+            .map(|row| look(inner, row, &sought))
+            .buffer_unordered(AT_ONCE);
+        while let Some(seen) = looks.next().await {
             looked_at += 1;
-            let id = row.key.as_slice().try_into();
-            let id = ManifestId(id.map_err(|_| Error::corrupt("key of a manifest"))?);
-            match shares(inner, id, &sought).await {
-                Ok(Some(sharer)) if found.len() < SHARERS_COUNTED_MAX => {
+            match seen? {
+                Seen::Shares(sharer) if found.len() < SHARERS_COUNTED_MAX => {
                     found.insert(sharer);
                 }
-                Ok(_) => {}
-                // It was deleted meanwhile.
-                Err(cause) if cause.kind() == ErrorKind::NotFound => {}
-                Err(cause)
-                    if matches!(cause.kind(), ErrorKind::KeyUnavailable | ErrorKind::Corrupt) =>
-                {
-                    sharing.unread += 1;
-                }
-                Err(cause) => return Err(cause),
+                Seen::Shares(_) | Seen::Apart => {}
+                Seen::Closed => sharing.unread += 1,
             }
         }
+        drop(looks);
         told(looked_at);
         match next {
             Some(key) => range = range.from(key),
@@ -128,6 +128,30 @@ async fn seek(inner: &Inner, files: &[FileRef]) -> Result<Sought> {
         }
     }
     Ok(sought)
+}
+
+/// What became of one look at a manifest.
+enum Seen {
+    /// Its item has a chunk that is sought.
+    Shares(Sharer),
+    /// It has none, or was deleted meanwhile.
+    Apart,
+    /// It could not be opened.
+    Closed,
+}
+
+async fn look(inner: &Inner, row: Row, sought: &Sought) -> Result<Seen> {
+    let id = row.key.as_slice().try_into();
+    let id = ManifestId(id.map_err(|_| Error::corrupt("key of a manifest"))?);
+    match shares(inner, id, sought).await {
+        Ok(Some(sharer)) => Ok(Seen::Shares(sharer)),
+        Ok(None) => Ok(Seen::Apart),
+        Err(cause) => match cause.kind() {
+            ErrorKind::NotFound => Ok(Seen::Apart),
+            ErrorKind::KeyUnavailable | ErrorKind::Corrupt => Ok(Seen::Closed),
+            _ => Err(cause),
+        },
+    }
 }
 
 /// The item of manifest `id`, when it has a chunk that is sought and does not fall with the same slot.

@@ -219,6 +219,22 @@ async fn an_erasure_that_is_cut_short_behind_any_step_is_finished_by_the_next_st
 }
 
 #[tokio::test]
+async fn what_an_older_catalog_brings_back_is_erased_again() {
+    let rig = Rig::new().await;
+    let one = rig.read_set("1", vec![1; 200_000]).await;
+    let erasures = rig.erasures();
+    erasures.erase(&rig.permit, rig.plan("1").await.unwrap()).await.unwrap();
+    let mut commit = Commit::new();
+    index::add(&mut commit, &one);
+    assert!(rig.core.commit(commit).await.unwrap());
+    let receipts = erasures.entries().await.unwrap();
+    assert_eq!(rig.erasures().resume().await.unwrap(), 1);
+    assert!(rig.target("1").find(&rig.core).await.is_err());
+    assert_eq!(rig.erasures().resume().await.unwrap(), 0);
+    assert_eq!(rig.erasures().entries().await.unwrap(), receipts, "its receipt stays as it was");
+}
+
+#[tokio::test]
 async fn what_a_run_reads_is_not_erased_and_neither_is_what_was_replaced() {
     let rig = Rig::new().await;
     let one = rig.read_set("1", vec![1; 200_000]).await;
