@@ -9,6 +9,11 @@ use readvault_server::{
     settings::{Cli, Command, EngineCommand, ImageCommand, Serve},
 };
 
+/// Requests allocate much and briefly, on all threads; and chunks in flight come and go by the megabyte, which
+/// the allocator of the C library maps and unmaps each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,

@@ -16,7 +16,7 @@ use std::fmt;
 pub use cut::{Cutter, PlainChunk};
 pub use header::{CHUNK_HEADER_BYTES, CHUNK_MAGIC, CHUNK_VERSION, ChunkHeader, Codec, Fullness};
 pub use identity::{ChunkIdentity, DomainKeys, FileId, FileIdHasher, random_identity};
-pub use open::{ChunkOpener, FrameSpan, check_record, open_record};
+pub use open::{ChunkOpener, FrameSpan, SpanOpening, check_record, open_record};
 pub use row::{CHUNK_ROW_BYTES, ChunkRow};
 pub use seal::{SealedChunk, seal_chunk};
 

@@ -114,6 +114,18 @@ pub trait ChunkStore: Send + Sync + fmt::Debug {
     /// `InvalidInput` for the open pack; `Unavailable`.
     async fn remove(&self, pack: PackId) -> Result<()>;
 
+    /// Fills `buffer` with the bytes of `pack` from `offset` without waiting for a disk or another
+    /// thread, and tells whether it could: false when it can't now, and then `buffer` holds
+    /// anything and [`ChunkStore::read`] tells why. To say false is always right, so a store that
+    /// has no such way, or that wraps another to watch its reads, leaves this out.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn read_now(&self, pack: PackId, offset: u64, buffer: &mut [u8]) -> Result<bool> {
+        let _ = (pack, offset, buffer);
+        Ok(false)
+    }
+
     /// Notes that the commit of this sequence was acknowledged: later indexes say so. Never goes
     /// back.
     fn acknowledge(&self, sequence: u64);

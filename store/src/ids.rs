@@ -3,13 +3,12 @@
 use std::fmt;
 
 use readvault_ambient::{Entropy, random};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(into = "String", try_from = "String")]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(pub [u8; 16]);
 
         impl $name {
@@ -27,7 +26,19 @@ macro_rules! id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                f.write_str(text(&self.0, &mut [0; 32]))
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(text(&self.0, &mut [0; 32]))
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(Digits).map(Self)
             }
         }
 
@@ -96,13 +107,45 @@ id!(
 pub struct ParseIdError;
 
 fn parse(text: &str) -> Result<[u8; 16], ParseIdError> {
-    if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
-        return Err(ParseIdError);
-    }
     let mut bytes = [0; 16];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte =
-            u8::from_str_radix(&text[2 * index..2 * index + 2], 16).map_err(|_| ParseIdError)?;
+    hex::decode_to_slice(text, &mut bytes).map_err(|_| ParseIdError)?;
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) { Err(ParseIdError) } else { Ok(bytes) }
+}
+
+fn text<'a>(bytes: &[u8; 16], out: &'a mut [u8; 32]) -> &'a str {
+    hex::encode_to_slice(bytes, out).expect("16 bytes have 32 digits");
+    str::from_utf8(out).expect("digits are ASCII")
+}
+
+/// Reads the digits where they stand: rows hold many ids.
+struct Digits;
+
+impl de::Visitor<'_> for Digits {
+    type Value = [u8; 16];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("32 lower-case hexadecimal digits")
     }
-    Ok(bytes)
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        parse(text).map_err(E::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_back_and_nothing_else_is_one() {
+        let id = PackId([0xA5; 16]);
+        let json = serde_json::to_string(&id).unwrap();
+        assert_eq!(json, format!("\"{id}\""));
+        assert_eq!(serde_json::from_str::<PackId>(&json).unwrap(), id);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        let upper = id.to_string().to_uppercase();
+        for bad in ["", "a5", &upper, &"g".repeat(32), &"a5".repeat(17)] {
+            assert_eq!(bad.parse::<PackId>(), Err(ParseIdError), "{bad}");
+        }
+    }
 }

@@ -26,12 +26,14 @@ use crate::{
 };
 
 mod assemble;
+mod buffers;
 mod choose;
 mod commit;
 mod gc;
 mod in_flight;
 mod model;
 mod open_file;
+mod piece;
 mod reader;
 mod recover;
 mod scrub;
@@ -114,6 +116,7 @@ struct Inner {
     upkeep: tokio::sync::Mutex<()>,
     /// Held for reading by whoever needs that no pack goes; for writing while one is removed.
     pins: Arc<tokio::sync::RwLock<()>>,
+    buffers: buffers::Buffers,
 }
 
 impl Vault {
@@ -138,6 +141,7 @@ impl Vault {
             epoch: AtomicU32::new(epoch),
             upkeep: tokio::sync::Mutex::default(),
             pins: Arc::default(),
+            buffers: buffers::Buffers::default(),
         };
         let vault = Self { inner: Arc::new(inner) };
         recover::recover(&vault.inner, packs).await?;

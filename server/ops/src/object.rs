@@ -107,7 +107,6 @@ pub struct Object {
     /// Milliseconds since 1970 at which it was put.
     pub modified_ms: u64,
     /// What its owner said about it.
-    #[serde(flatten)]
     pub attributes: Attributes,
     /// Its checksums.
     #[serde(default)]

@@ -44,10 +44,9 @@ impl RequestRecord {
         add(&mut self.facts.lock().expect("no holder of this lock panics"));
     }
 
-    /// What is known so far.
-    #[must_use]
-    pub fn facts(&self) -> RequestFacts {
-        self.facts.lock().expect("no holder of this lock panics").clone()
+    /// Lets `look` see what is known so far.
+    pub fn look<T>(&self, look: impl FnOnce(&RequestFacts) -> T) -> T {
+        look(&self.facts.lock().expect("no holder of this lock panics"))
     }
 
     /// Counts bytes handed to the connection.

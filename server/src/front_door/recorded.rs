@@ -2,8 +2,9 @@
 //! when the answer's body drops, and writes the log line and the metrics from it.
 
 use std::{
+    collections::HashMap,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, LazyLock, RwLock},
     task::{Context, Poll},
     time::Duration,
 };
@@ -41,7 +42,8 @@ impl Recorded {
         entropy: &dyn Entropy,
         request: &mut Request<Body>,
     ) -> Self {
-        let id = uuid_text(random(entropy));
+        // In the form of a UUID, as clients print it.
+        let id = uuid::Uuid::from_bytes(random(entropy)).to_string();
         let record = Arc::new(RequestRecord::new(id, clock.unix_ms()));
         request.extensions_mut().insert(record.clone());
         Self { record, method: request.method().clone(), began: clock.monotonic() }
@@ -77,12 +79,6 @@ fn over_limits<B>(request: &Request<B>) -> Option<StatusCode> {
     (bytes > HEADER_BYTES_MAX).then_some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
 }
 
-/// A request id in the form of a UUID, as clients print it.
-fn uuid_text(bytes: [u8; 16]) -> String {
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
-}
-
 /// Closes the record when it is dropped, whether or not the body was sent to its end.
 struct Closing {
     record: Arc<RequestRecord>,
@@ -92,24 +88,51 @@ struct Closing {
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        let facts = self.record.facts();
         let sent = self.record.bytes_sent.load(std::sync::atomic::Ordering::Relaxed);
-        tracing::info!(
-            target: "request",
-            id = self.record.id,
-            method = %self.method,
-            api = facts.api,
-            operation = facts.operation,
-            caller = facts.caller,
-            status = facts.status,
-            error = facts.error,
-            sent,
-            took_us = u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX),
-        );
-        let labels = [("api", facts.api.to_owned()), ("status", facts.status.to_string())];
-        metrics::counter!("readvault_requests_total", &labels).increment(1);
-        metrics::counter!("readvault_sent_bytes_total", &labels[..1]).increment(sent);
+        let (api, status) = self.record.look(|facts| {
+            tracing::info!(
+                target: "request",
+                id = self.record.id,
+                method = %self.method,
+                api = facts.api,
+                operation = facts.operation,
+                caller = facts.caller,
+                status = facts.status,
+                error = facts.error,
+                sent,
+                took_us = u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX),
+            );
+            (facts.api, facts.status)
+        });
+        let counters = counters(api, status);
+        counters.requests.increment(1);
+        counters.sent_bytes.increment(sent);
     }
+}
+
+/// What is counted of the requests of one API with one status.
+#[derive(Clone)]
+struct Counters {
+    requests: metrics::Counter,
+    sent_bytes: metrics::Counter,
+}
+
+/// The counters of an API and a status, made at the first of its requests: finding them by their labels
+/// costs more than counting. There are few APIs and fewer than 600 statuses.
+fn counters(api: &'static str, status: u16) -> Counters {
+    static KNOWN: LazyLock<RwLock<HashMap<(&str, u16), Counters>>> = LazyLock::new(RwLock::default);
+    if let Some(counters) = KNOWN.read().expect("no holder of this lock panics").get(&(api, status))
+    {
+        return counters.clone();
+    }
+    let counters = Counters {
+        requests: metrics::counter!(
+            "readvault_requests_total", "api" => api, "status" => status.to_string()
+        ),
+        sent_bytes: metrics::counter!("readvault_sent_bytes_total", "api" => api),
+    };
+    let mut known = KNOWN.write().expect("no holder of this lock panics");
+    known.entry((api, status)).or_insert(counters).clone()
 }
 
 struct RecordedBody {

@@ -1,6 +1,6 @@
 //! Opening chunks: the only way from stored bytes to plain ones.
 
-use std::ops::Range;
+use std::{fmt, ops::Range};
 
 use bytes::Bytes;
 
@@ -9,7 +9,7 @@ use super::{
     PlainChunk, TRAILER_BYTES,
     seal::{commitment, frames},
 };
-use crate::seal::{FRAME_BYTES, Frames, RecordError, same};
+use crate::seal::{FRAME_BYTES, Frames, RecordError, SEALED_FRAME_BYTES, TAG_BYTES, same};
 
 /// The frames that one range of a chunk needs, and where they lie.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +20,73 @@ pub struct FrameSpan {
     pub length: u32,
     frames: Range<u32>,
     range: Range<u32>,
+}
+
+impl FrameSpan {
+    /// Plain bytes of its frames: those of its range, and what else its first and last frame hold.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        self.length as usize - self.frames.len() * TAG_BYTES
+    }
+}
+
+/// A span whose frames are opened one after another, so that they can be read one by one. Only
+/// [`SpanOpening::finish`] says which bytes may be used.
+pub struct SpanOpening<'a> {
+    opener: &'a ChunkOpener,
+    span: &'a FrameSpan,
+    payload: &'a mut [u8],
+    next: u32,
+}
+
+impl SpanOpening<'_> {
+    /// Where in the pack the next frame lies, and its stored bytes; none when all are open.
+    #[must_use]
+    pub fn next_frame(&self) -> Option<(u64, usize)> {
+        let at = self.done() * SEALED_FRAME_BYTES;
+        let left = (self.span.length as usize).checked_sub(at).filter(|left| *left > 0)?;
+        Some((self.span.offset + at as u64, left.min(SEALED_FRAME_BYTES)))
+    }
+
+    /// Opens the next frame.
+    ///
+    /// # Errors
+    /// `Length` when it is of another length or no frame is left; `Authentication`.
+    pub fn push(&mut self, sealed: &[u8]) -> Result<(), RecordError> {
+        let (_, stored) = self.next_frame().ok_or(RecordError::Length)?;
+        let at = self.done() * FRAME_BYTES;
+        let plain = &mut self.payload[at..at + stored - TAG_BYTES];
+        self.opener.frames.open_one(self.next, sealed, plain)?;
+        self.next += 1;
+        Ok(())
+    }
+
+    /// Where in the buffer the plain bytes of the span's range lie, once all frames are open.
+    ///
+    /// # Errors
+    /// `Length` when frames are missing; `Form` as [`ChunkOpener::open`].
+    pub fn finish(self) -> Result<Range<usize>, RecordError> {
+        let Self { opener, span, payload, next } = self;
+        if next != span.frames.end {
+            return Err(RecordError::Length);
+        }
+        let first = span.frames.start * FRAME_BYTES as u32;
+        if next == Frames::count_of(opener.payload_bytes) {
+            opener.check_ending(payload, first)?;
+        }
+        Ok((span.range.start - first) as usize..(span.range.end - first) as usize)
+    }
+
+    /// Frames that are open.
+    fn done(&self) -> usize {
+        (self.next - self.span.frames.start) as usize
+    }
+}
+
+impl fmt::Debug for SpanOpening<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SpanOpening({} of {:?})", self.next, self.span.frames)
+    }
 }
 
 /// Opens ranges of one chunk whose row and manifest entry agree.
@@ -79,13 +146,21 @@ impl ChunkOpener {
         if sealed.len() != span.length as usize {
             return Err(RecordError::Length);
         }
-        let mut payload = self.frames.open(span.frames.start, sealed)?;
-        let first = span.frames.start * FRAME_BYTES as u32;
-        if span.frames.end == Frames::count_of(self.payload_bytes) {
-            self.check_ending(&payload, first)?;
-        }
-        payload.truncate((span.range.end - first) as usize);
-        Ok(Bytes::from(payload).slice((span.range.start - first) as usize..))
+        let mut payload = vec![0; span.payload_bytes()];
+        let mut opening = self.opening(span, &mut payload);
+        sealed.chunks(SEALED_FRAME_BYTES).try_for_each(|frame| opening.push(frame))?;
+        let range = opening.finish()?;
+        Ok(Bytes::from(payload).slice(range))
+    }
+
+    /// Opens `span` frame by frame into the front of `payload`.
+    ///
+    /// # Panics
+    /// When `payload` is shorter than [`FrameSpan::payload_bytes`].
+    #[must_use]
+    pub fn opening<'a>(&'a self, span: &'a FrameSpan, payload: &'a mut [u8]) -> SpanOpening<'a> {
+        let payload = &mut payload[..span.payload_bytes()];
+        SpanOpening { opener: self, span, payload, next: span.frames.start }
     }
 
     /// Checks padding and trailer in the last frames of the payload, which begin at byte `first` of

@@ -159,11 +159,9 @@ impl LocalChunkStore {
         if extent.length > READ_HERE_MAX {
             return Ok(None);
         }
-        let Some(file) = self.descriptors.open(extent.pack) else { return Ok(None) };
         let mut bytes = vec![0; extent.length as usize];
-        let read = file.read_cached_at(&mut bytes, extent.offset);
-        let at = || format!("pack {} at {}", extent.pack, extent.offset);
-        Ok(read.map_err(|cause| error::io(at())(cause))?.then(|| bytes.into()))
+        let read = self.read_now(extent.pack, extent.offset, &mut bytes)?;
+        Ok(read.then(|| bytes.into()))
     }
 }
 
@@ -259,6 +257,12 @@ impl ChunkStore for LocalChunkStore {
             Ok(())
         })
         .await
+    }
+
+    fn read_now(&self, pack: PackId, offset: u64, buffer: &mut [u8]) -> Result<bool> {
+        let Some(file) = self.descriptors.open(pack) else { return Ok(false) };
+        let read = file.read_cached_at(buffer, offset);
+        read.map_err(|cause| error::io(format!("pack {pack} at {offset}"))(cause))
     }
 
     fn acknowledge(&self, sequence: u64) {

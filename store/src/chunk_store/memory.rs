@@ -157,6 +157,16 @@ impl ChunkStore for MemoryChunkStore {
         Ok(())
     }
 
+    fn read_now(&self, pack: PackId, offset: u64, buffer: &mut [u8]) -> Result<bool> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let state = self.state.lock();
+        let bytes = state.packs.get(&pack);
+        let bytes = bytes.and_then(|bytes| bytes.get(start..start.saturating_add(buffer.len())));
+        let Some(bytes) = bytes else { return Ok(false) };
+        buffer.copy_from_slice(bytes);
+        Ok(true)
+    }
+
     fn acknowledge(&self, sequence: u64) {
         self.acknowledged.fetch_max(sequence, Ordering::SeqCst);
     }

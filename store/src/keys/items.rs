@@ -6,7 +6,6 @@ use super::{
     ItemContext, VaultKeys,
     item::{new_item_key, open_item_key},
     open_keys::ItemName,
-    vault_keys::blocking,
 };
 use crate::{
     Error, ErrorKind, Result,
@@ -29,17 +28,13 @@ impl VaultKeys {
             return Err(Error::new(ErrorKind::InvalidInput, "store of another account"));
         }
         let store_key = self.store_key(store.id).await?;
-        let (slots, of_store) = (self.slots.clone(), entry.slot);
+        let slot = match slot {
+            SlotChoice::Own => self.allot_slot().await?,
+            SlotChoice::OfStore => entry.slot,
+            SlotChoice::Same(slot) => slot,
+        };
         let erasures = self.open.lock().erasures();
-        let slot_and_secret = blocking(move || {
-            let slot = match slot {
-                SlotChoice::Own => slots.allot()?,
-                SlotChoice::OfStore => of_store,
-                SlotChoice::Same(slot) => slot,
-            };
-            slots.secret(slot).map(|secret| (slot, secret))
-        });
-        let (slot, secret) = slot_and_secret.await?;
+        let secret = self.slots.secret(slot)?;
         let id = ItemId::draw(&*self.entropy);
         let account = store.account.clone();
         let context = ItemContext { account, store: store.id, kind: kind as u8, item: id };
@@ -94,8 +89,7 @@ impl VaultKeys {
             return Ok(key);
         }
         let erasures = self.open.lock().erasures();
-        let (slots, slot) = (self.slots.clone(), name.slot);
-        let secret = blocking(move || slots.secret(slot)).await?;
+        let secret = self.slots.secret(name.slot)?;
         let key = open_item_key(&name.context, &store_key, &secret, &name.wrapped_seed)?;
         let key = Arc::new(key);
         self.open.lock().keep_item(name, key.clone(), erasures);

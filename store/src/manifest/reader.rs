@@ -91,6 +91,18 @@ impl ManifestReader {
         self.prelude.chunk_size.is_none()
     }
 
+    /// Whether all of the body is in memory, so that nothing is fetched any more.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.front.len() == self.head.body_bytes() as usize
+    }
+
+    /// Bytes of the body that are in memory.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.front.len()
+    }
+
     /// How many chunks the file has.
     #[must_use]
     pub fn entry_count(&self) -> u32 {

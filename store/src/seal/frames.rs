@@ -98,12 +98,28 @@ impl Frames {
         let mut plain = vec![0; sealed.len() - count as usize * TAG_BYTES];
         let pieces = sealed.chunks(SEALED_FRAME_BYTES).zip(plain.chunks_mut(FRAME_BYTES));
         for (index, (sealed, plain)) in (first..).zip(pieces) {
-            let (text, tag) = sealed.split_at(plain.len());
-            self.key
-                .open_separate_gather(self.nonce(index), self.aad(), text, tag, plain)
-                .map_err(|_| RecordError::Authentication)?;
+            self.open_one(index, sealed, plain)?;
         }
         Ok(plain)
+    }
+
+    /// Opens frame `index` into `plain`, which holds anything when that fails.
+    ///
+    /// # Errors
+    /// `Length` when there is no such frame or a length is not its; `Authentication` as
+    /// [`Frames::open`].
+    pub fn open_one(&self, index: u32, sealed: &[u8], plain: &mut [u8]) -> Result<(), RecordError> {
+        let stored = index < self.count() && {
+            let stored = self.sealed_range(&(index..index + 1));
+            stored.end - stored.start == sealed.len() as u64
+        };
+        if !stored || plain.len() + TAG_BYTES != sealed.len() {
+            return Err(RecordError::Length);
+        }
+        let (text, tag) = sealed.split_at(plain.len());
+        self.key
+            .open_separate_gather(self.nonce(index), self.aad(), text, tag, plain)
+            .map_err(|_| RecordError::Authentication)
     }
 
     fn count(&self) -> u32 {

@@ -15,14 +15,14 @@ use crate::{
     manifest::{ManifestHead, ManifestReader, ManifestRow},
 };
 
-/// A manifest record of at most so many bytes is read at once and kept whole.
+/// A manifest record of at most so many bytes is read at once, and kept unless its front is all of it.
 const RECORD_WHOLE_MAX: u32 = 160 << 10;
 
 /// Bytes of open manifests that are kept.
-const MANIFEST_BYTES_MAX: usize = 32 << 20;
+const MANIFEST_BYTES_MAX: usize = 48 << 20;
 
-/// Bytes that an open manifest takes beside those of its record.
-const MANIFEST_EXTRA_BYTES: usize = 1 << 10;
+/// Bytes that an open manifest takes beside those of its record and body.
+const MANIFEST_EXTRA_BYTES: usize = 2 << 10;
 
 /// Times that a manifest is looked for at another place, when compaction moved it.
 pub(super) const MOVES_MAX: usize = 4;
@@ -43,9 +43,8 @@ pub(super) struct OpenFile {
 impl OpenFile {
     /// Bytes of memory that this takes, about.
     fn weight(&self) -> usize {
-        // A record that is not kept whole still has the first frames of its body in memory.
-        self.record.as_ref().map_or(RECORD_WHOLE_MAX as usize, |record| 2 * record.len())
-            + MANIFEST_EXTRA_BYTES
+        let record = self.record.as_ref().map_or(0, Bytes::len);
+        self.manifest.memory_bytes() + record + MANIFEST_EXTRA_BYTES
     }
 
     /// The entries `range` of the manifest.
@@ -122,6 +121,7 @@ impl Inner {
         let manifest =
             ManifestReader::open(head, &key, |range| fetch(chunks, row, record.as_ref(), range))
                 .await?;
+        let record = record.filter(|_| !manifest.is_whole());
         Ok(OpenFile { manifest, id, row: Mutex::new(row), record })
     }
 

@@ -5,27 +5,14 @@ use std::{ops::Range, sync::Arc};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 
-use super::{
-    Inner, chunk_row,
-    open_file::{MOVES_MAX, OpenFile},
-    stage::blocking,
-};
-use crate::{
-    Error, ErrorKind, Result,
-    catalog::Row,
-    chunk::{ChunkOpener, ChunkRef, ChunkRow, ChunkSize, FrameSpan},
-    chunk_store::Extent,
-    manifest::ChunkSpan,
-};
+use super::{Inner, chunk_row, open_file::OpenFile, piece::Piece};
+use crate::{Error, ErrorKind, Result, chunk::ChunkRef, manifest::ChunkSpan};
 
-/// Chunks of one stream that are read and opened ahead of the one that is being sent.
-const READ_AHEAD: usize = 3;
+/// Pieces of one stream that are read and opened ahead of the one that is being sent.
+const READ_AHEAD: usize = 8;
 
 /// Chunks whose entries and rows are looked up at once.
 const PLAN_CHUNKS: usize = 64;
-
-/// Stored bytes up to which opening is cheaper than a change of thread.
-const OPEN_HERE_MAX: u32 = 2 << 20;
 
 /// A reader of one file; cheap to clone. Serves as long as the file's key is fresh; what is opened anew
 /// after that asks for the key again.
@@ -33,23 +20,6 @@ const OPEN_HERE_MAX: u32 = 2 << 20;
 pub struct FileReader {
     inner: Arc<Inner>,
     open: Arc<OpenFile>,
-}
-
-/// One chunk of a plan, ready to be read.
-struct Planned {
-    opener: ChunkOpener,
-    span: FrameSpan,
-    extent: Extent,
-    /// Where the record begins.
-    record: u64,
-    place: Place,
-}
-
-/// Which chunk it is, and what of it is wanted: to look its row up again when compaction moved it.
-struct Place {
-    entry: Arc<ChunkRef>,
-    range: Range<u32>,
-    size: ChunkSize,
 }
 
 impl FileReader {
@@ -83,11 +53,13 @@ impl FileReader {
                 let reader = reader.clone();
                 async move { reader.plan(&spans).await }
             })
-            .map_ok(|planned| stream::iter(planned.into_iter().map(Ok::<_, Error>)))
+            .map_ok(|pieces| {
+                stream::iter(pieces.into_iter().flat_map(Piece::split).map(Ok::<_, Error>))
+            })
             .try_flatten()
-            .map(move |planned| {
+            .map(move |piece| {
                 let inner = inner.clone();
-                async move { spawned(inner, planned?).await }
+                async move { spawned(inner, piece?).await }
             })
             .buffered(READ_AHEAD)
             .boxed()
@@ -111,10 +83,10 @@ impl FileReader {
         if planned.len() == 1
             && let Some(one) = planned.pop()
         {
-            return read_chunk(&self.inner, one).await;
+            return one.read(&self.inner).await;
         }
         let pieces = stream::iter(planned)
-            .map(|planned| spawned(self.inner.clone(), planned))
+            .map(|piece| spawned(self.inner.clone(), piece))
             .buffered(READ_AHEAD)
             .try_collect::<Vec<_>>()
             .await?;
@@ -131,7 +103,7 @@ impl FileReader {
     }
 
     /// Looks entries and rows of `spans` up, and checks that they agree.
-    async fn plan(&self, spans: &[ChunkSpan]) -> Result<Vec<Planned>> {
+    async fn plan(&self, spans: &[ChunkSpan]) -> Result<Vec<Piece>> {
         let (Some(first), Some(last)) = (spans.first(), spans.last()) else {
             return Ok(Vec::new());
         };
@@ -139,12 +111,10 @@ impl FileReader {
         let rows: Vec<_> = entries.iter().map(|entry| chunk_row(entry.domain, entry.id)).collect();
         let rows = self.inner.catalog.read(&rows).await?;
         let size = self.open.manifest.chunk_size().ok_or_else(|| Error::corrupt("chunk size"))?;
-        let places = spans.iter().zip(entries).map(|(span, entry)| Place {
-            entry: Arc::new(entry),
-            range: span.range.clone(),
-            size,
-        });
-        places.zip(rows).map(|(place, row)| planned(place, row)).collect()
+        let pieces = spans.iter().zip(entries).zip(rows);
+        pieces
+            .map(|((span, entry), row)| Piece::new(entry, row, size, span.range.clone()))
+            .collect()
     }
 
     /// The entries `range` of the manifest.
@@ -158,53 +128,9 @@ impl FileReader {
     }
 }
 
-/// A chunk that is ready to be read, by its row.
-fn planned(place: Place, row: Option<Row>) -> Result<Planned> {
-    let entry = &place.entry;
-    let row = row.ok_or_else(|| Error::corrupt(format!("chunk {} has no row", entry.id)))?;
-    let row = ChunkRow::decode(&row.value)?;
-    let opener = ChunkOpener::new(entry, &row, place.size)?;
-    let span = opener.span(place.range.clone());
-    let extent = Extent { pack: row.pack, offset: span.offset, length: span.length };
-    Ok(Planned { opener, span, extent, record: row.offset, place })
-}
-
-/// Reads and opens a chunk in a task of its own, so that several are on their way at once.
-async fn spawned(inner: Arc<Inner>, planned: Planned) -> Result<Bytes> {
-    let task = tokio::spawn(async move { read_chunk(&inner, planned).await });
+/// Reads and opens a piece in a task of its own, so that several are on their way at once.
+async fn spawned(inner: Arc<Inner>, piece: Piece) -> Result<Bytes> {
+    let task = tokio::spawn(async move { piece.read(&inner).await });
     let joined = task.await;
     joined.map_err(|cause| Error::new(ErrorKind::Internal, "read task").because(cause))?
-}
-
-/// The stored bytes of a chunk, from wherever compaction moved it.
-async fn sealed_bytes(inner: &Inner, mut plan: Planned) -> Result<(Planned, Bytes)> {
-    for _ in 0..MOVES_MAX {
-        match inner.chunks.read(plan.extent).await {
-            Err(cause) if cause.kind() == ErrorKind::NotFound => {
-                let key = chunk_row(plan.place.entry.domain, plan.place.entry.id);
-                let row = inner.catalog.read(&[key]).await?.into_iter().next().flatten();
-                plan = planned(plan.place, row)?;
-            }
-            sealed => return Ok((plan, sealed?)),
-        }
-    }
-    Err(Error::new(ErrorKind::Unavailable, "a chunk that keeps moving"))
-}
-
-async fn read_chunk(inner: &Inner, planned: Planned) -> Result<Bytes> {
-    let (planned, sealed) = sealed_bytes(inner, planned).await?;
-    let Planned { opener, span, extent, record, place } = planned;
-    let opened = if extent.length <= OPEN_HERE_MAX {
-        opener.open(&span, &sealed)
-    } else {
-        blocking(move || opener.open(&span, &sealed)).await?
-    };
-    match opened {
-        Ok(bytes) => Ok(bytes),
-        Err(cause) => {
-            let entry = &place.entry;
-            inner.quarantine_at((entry.domain, entry.id), (extent.pack, record)).await?;
-            Err(Error::corrupt(format!("pack {} at {record}", extent.pack)).because(cause))
-        }
-    }
 }

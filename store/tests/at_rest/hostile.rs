@@ -75,6 +75,30 @@ fn no_changed_chunk_record_opens() {
 }
 
 #[test]
+fn a_span_that_is_opened_frame_by_frame_is_the_same_or_nothing() {
+    let sample = Sample::new(3);
+    let body = Sample::body(200_000);
+    let (entry, sealed) = sample.chunk(&body);
+    let opener = ChunkOpener::new(&entry, &sealed.row(PackId([1; 16]), 0, 1), size()).unwrap();
+    let mut buffer = vec![0xAA; 300_000];
+    for range in [0..1, 65_535..65_537, 100..200_000, 199_999..200_000] {
+        let span = opener.span(range.clone());
+        let mut opening = opener.opening(&span, &mut buffer);
+        while let Some((offset, length)) = opening.next_frame() {
+            opening.push(&sealed.record()[offset as usize..][..length]).unwrap();
+        }
+        let shown = opening.finish().unwrap();
+        assert_eq!(buffer[shown], body[range.start as usize..range.end as usize]);
+    }
+    let span = opener.span(0..200_000);
+    let mut opening = opener.opening(&span, &mut buffer);
+    let (offset, length) = opening.next_frame().unwrap();
+    let second = &sealed.record()[offset as usize + length..][..length];
+    assert!(opening.push(second).is_err(), "a frame out of its turn");
+    assert!(opening.finish().is_err(), "frames are missing");
+}
+
+#[test]
 fn frames_open_only_at_their_place_in_their_record() {
     let sample = Sample::new(2);
     let body = Sample::body(262_144);

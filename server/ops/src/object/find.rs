@@ -1,14 +1,15 @@
 //! Finds what a key stands for, in a bucket of objects or in the alias of a sequence store.
 
 use readvault_store::{catalog::RowKey, vault::FileRef};
+use serde::Deserialize;
 
-use super::{Attributes, Checksums, Object, Objects, alias, key};
+use super::{Attributes, Checksums, Objects, alias, key};
 use crate::{
     Fault, FaultKind, bucket::BucketKind, core::Stored, fault::Result, read_set::ReadSetStatus,
 };
 
-/// What a key stands for.
-#[derive(Clone, Debug, PartialEq)]
+/// What a key stands for: of the row of an object, what a read needs.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Found {
     /// Its bytes.
     pub file: FileRef,
@@ -19,25 +20,14 @@ pub struct Found {
     /// What its owner said about it.
     pub attributes: Attributes,
     /// Its checksums.
+    #[serde(default)]
     pub checksums: Checksums,
-    /// Its parts, as [`Object::parts`].
+    /// Its parts, as [`Object::parts`](super::Object::parts).
+    #[serde(default)]
     pub parts: Vec<(u32, u64)>,
     /// Where the read set that it is a file of stands; none for an object.
+    #[serde(skip)]
     pub read_set: Option<ReadSetStatus>,
-}
-
-impl From<Object> for Found {
-    fn from(object: Object) -> Self {
-        Self {
-            file: object.file,
-            etag: object.etag,
-            modified_ms: object.modified_ms,
-            attributes: object.attributes,
-            checksums: object.checksums,
-            parts: object.parts,
-            read_set: None,
-        }
-    }
 }
 
 impl Found {
@@ -106,8 +96,8 @@ impl Objects {
             }
             BucketKind::Objects { store, .. } => {
                 let row: RowKey = key::row(store.id, name.key);
-                match self.core().load::<Object>(&row).await? {
-                    Some(Stored { value, .. }) => Ok(value.into()),
+                match self.core().load::<Found>(&row).await? {
+                    Some(Stored { value, .. }) => Ok(value),
                     None => {
                         // The bucket may be gone, or made anew, since it was cached.
                         self.buckets.forget(name.bucket);
@@ -124,7 +114,7 @@ impl Objects {
         if now == seen {
             return Err(no_such_key());
         }
-        let object = self.core().load::<Object>(&key::row(now, name.key)).await?;
-        object.map(|stored| stored.value.into()).ok_or_else(no_such_key)
+        let object = self.core().load::<Found>(&key::row(now, name.key)).await?;
+        object.map(|stored| stored.value).ok_or_else(no_such_key)
     }
 }

@@ -5,8 +5,9 @@ use readvault_store::{
     catalog::{Fold, Item, PAGE_ITEMS_MAX, ScanRange, after_prefix},
     ids::StoreId,
 };
+use serde::Deserialize;
 
-use super::{Object, Objects, alias, key};
+use super::{Checksums, Objects, alias, key};
 use crate::{
     Fault, authorize::Permit, body::Algorithm, bucket::BucketKind, core::decode, fault::Result,
     read_set::ReadSetStatus, tables,
@@ -144,8 +145,7 @@ impl Objects {
             entries.push(match item {
                 Item::Group(group) => Entry::Prefix(key::of_row(&group)?),
                 Item::Row(row) => {
-                    let object: Object = decode(&row.value)?;
-                    Entry::Object(listed(key::of_row(&row.key)?, object))
+                    Entry::Object(listed(key::of_row(&row.key)?, decode(&row.value)?))
                 }
             });
         }
@@ -154,14 +154,29 @@ impl Objects {
     }
 }
 
-fn listed(key: String, object: Object) -> Listed {
-    let composite = object.checksums.composite.as_ref().map(|(sum, _)| (sum.algorithm(), true));
-    let whole = object.checksums.whole.first().map(|sum| (sum.algorithm(), false));
+/// What a list needs of the row of an object: to read all of it would cost more than all else.
+#[derive(Deserialize)]
+struct ListRow {
+    file: ListFile,
+    etag: String,
+    modified_ms: u64,
+    #[serde(default)]
+    checksums: Checksums,
+}
+
+#[derive(Deserialize)]
+struct ListFile {
+    length: u64,
+}
+
+fn listed(key: String, row: ListRow) -> Listed {
+    let composite = row.checksums.composite.as_ref().map(|(sum, _)| (sum.algorithm(), true));
+    let whole = row.checksums.whole.first().map(|sum| (sum.algorithm(), false));
     Listed {
         key,
-        etag: object.etag,
-        length: object.file.length,
-        modified_ms: object.modified_ms,
+        etag: row.etag,
+        length: row.file.length,
+        modified_ms: row.modified_ms,
         checksum: composite.or(whole),
         read_set: None,
     }
