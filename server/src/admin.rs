@@ -11,6 +11,8 @@ use clap::{Args, Subcommand};
 use readvault_ops::fault::Result;
 use serde::{Deserialize, Serialize};
 
+mod backup;
+mod checkpoint;
 pub mod client;
 mod desk;
 mod door;
@@ -104,6 +106,10 @@ macro_rules! commands {
 commands! {
     /// Says how the live server of a vault stands.
     Status(status::Status),
+    /// Writes a checkpoint of the catalog now.
+    Checkpoint(checkpoint::Checkpoint),
+    /// Copies a vault that is in use, so that it can be restored elsewhere.
+    Backup(backup::Backup),
     /// The keys that wrap keys: status, rotation, another source.
     Keys(keys::Keys),
     /// Collects garbage now: chunks that nothing refers to, packs that are mostly dead.

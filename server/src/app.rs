@@ -9,18 +9,30 @@ use readvault_ops::{
     core::{Core, Site},
     identity::Identity,
     jobs::Jobs,
+    recover,
 };
 use tokio::net::TcpListener;
 
 use crate::{dev, front_door::FrontDoor, privileges, settings::Serve};
 
+mod accept;
 mod administration;
 mod apis;
+mod checkpoint;
 mod open;
 mod own;
+mod pieces;
+mod rebuild;
+mod restore;
 mod tls;
 mod upkeep;
+mod verify;
 mod work;
+
+pub use accept::{AcceptArgs, accept};
+pub use checkpoint::Checkpoints;
+pub use rebuild::{RebuildArgs, rebuild};
+pub use restore::{Depth, RestoreArgs, restore};
 
 /// Worker threads of the runtime: one a core, and no fewer than this.
 const THREADS_MIN: usize = 2;
@@ -111,8 +123,12 @@ async fn run(settings: Serve, doors: Doors, source: open::Source) -> Result<()> 
     let core = Core::new(open.vault.clone(), site, Arc::new(System), Arc::new(System));
     let jobs = Jobs::new(core.clone());
     let ground = Ground { core, identity, authorizer: Authorizer::default(), jobs };
-    let administrators = administration::open(&settings, &ground, &open, began).await?;
-    let (apis, work) = apis::compose(&settings, ground, doors.inspector, metrics);
+    judge_rebuild(&ground).await?;
+    let checkpoints =
+        Checkpoints::new(ground.core.clone(), settings.data.join(rebuild::CHECKPOINTS));
+    let beside = (&ground, &checkpoints);
+    let administrators = administration::open(&settings, beside, &open, began).await?;
+    let (apis, work) = apis::compose(&settings, (ground, checkpoints), doors.inspector, metrics);
     let work = tokio::spawn(work.run());
     let administrators = tokio::spawn(administrators.serve());
     let door = FrontDoor {
@@ -129,6 +145,18 @@ async fn run(settings: Serve, doors: Doors, source: open::Source) -> Result<()> 
         let _ = beside.await;
     }
     open.close().await
+}
+
+/// A vault that was rebuilt without a catalog serves nobody but root until that is accepted.
+async fn judge_rebuild(ground: &Ground) -> Result<()> {
+    if recover::unaccepted(&ground.core).await?.is_some() {
+        ground.authorizer.restrict();
+        tracing::warn!(
+            "this vault was rebuilt without a catalog: it serves nobody but root until \
+             `readvaultd accept-rebuild`"
+        );
+    }
+    Ok(())
 }
 
 /// Listens before the vault is opened, so that a port that stays taken is said early.

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod agent_client;
 pub mod app;
+pub mod backup;
 pub mod dev;
 pub mod doctor;
 pub mod exec_bridge;

@@ -37,6 +37,9 @@ fn run(command: Command) -> anyhow::Result<()> {
             images::add_engine(&data, &language, layout)
         }
         Command::Admin(ask) => client::ask(ask),
+        Command::Rebuild(args) => app::rebuild(&args),
+        Command::AcceptRebuild(args) => app::accept(&args),
+        Command::Restore(args) => app::restore(&args),
         Command::Doctor { data } => doctor::report(data.as_deref()),
     }
 }

@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::admin::{Ask, source::SourceArgs};
+use crate::{
+    admin::{Ask, source::SourceArgs},
+    app,
+};
 
 /// A self-hosted genomic object store: S3 and HealthOmics APIs over sealed read sets.
 #[derive(Debug, Parser)]
@@ -41,6 +44,12 @@ pub enum Command {
     /// Commands to a live server.
     #[command(flatten)]
     Admin(Ask),
+    /// Makes a new catalog from checkpoint and packs; the server must be stopped.
+    Rebuild(app::RebuildArgs),
+    /// Lets a vault that was rebuilt without a catalog serve others than root.
+    AcceptRebuild(app::AcceptArgs),
+    /// Brings a vault back from a backup, into an empty directory.
+    Restore(app::RestoreArgs),
     /// Says what this machine lacks, and what to do about it.
     Doctor {
         /// The data directory to look at, too.
@@ -113,6 +122,10 @@ pub struct Serve {
     /// How the vault is kept in order.
     #[command(flatten)]
     pub upkeep: UpkeepSettings,
+    /// Minutes between two checkpoints of the catalog.
+    #[arg(long, env = "READVAULT_CHECKPOINT_MINUTES", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(1..=10_080))]
+    pub checkpoint_minutes: u64,
     /// Directory of the sockets that runs speak to.
     #[arg(long, hide = true)]
     pub runtime: Option<PathBuf>,

@@ -126,7 +126,7 @@ pub trait ChunkStore: Send + Sync + fmt::Debug {
         Ok(false)
     }
 
-    /// Notes that the commit of this sequence was acknowledged: later indexes say so. Never goes
+    /// Notes that the catalog commit of this version was acknowledged: later indexes say so. Never goes
     /// back.
     fn acknowledge(&self, sequence: u64);
 }

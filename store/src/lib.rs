@@ -4,6 +4,7 @@
 //! `seal` and `chunk` do no I/O. Knows nothing of HTTP and nothing of genomics formats.
 
 pub mod catalog;
+pub mod checkpoints;
 pub mod chunk;
 pub mod chunk_store;
 pub mod disk;

@@ -8,13 +8,15 @@
 mod batch;
 mod frame;
 mod index;
+mod order;
 mod read;
 
-pub use batch::{Batch, SealedRecord};
+pub use batch::{Batch, Origin, SealedRecord};
 pub(crate) use frame::{FOOTER_END_BYTES, footer_bytes, footer_offset};
 pub use frame::{PACK_HEADER_BYTES, PACK_MAGIC, PackHeader, footer};
 pub(crate) use index::chain_hash;
 pub use index::{
     BatchIndex, Bridge, INDEX_BYTES_MAX, INDEX_MAGIC, IndexEntry, IndexPlace, RecordName, Tombstone,
 };
-pub use read::{PackContents, PackEnd, ReadBatch, read_closed, read_pack, read_pack_of};
+pub use order::{Chains, Followed, Gap, PackSpan, PlacedBatch, in_order};
+pub use read::{PackBytes, PackContents, PackEnd, ReadBatch, read_closed, read_pack, read_pack_of};

@@ -5,6 +5,7 @@
 
 use std::{
     ops::Range,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -18,8 +19,9 @@ use readvault_ambient::{Clock, Entropy};
 use crate::{
     Error, ErrorKind, Result,
     catalog::{Catalog, RowKey, Table},
+    checkpoints::{self, Checkpoint},
     chunk::ChunkId,
-    chunk_store::{ChunkStore, PackSource},
+    chunk_store::{ChunkStore, PackInfo, PackSource},
     ids::{DomainId, ManifestId, WriterId},
     keys::VaultKeys,
     pack::Batch,
@@ -35,6 +37,8 @@ mod model;
 mod open_file;
 mod piece;
 mod reader;
+mod reassert;
+pub mod rebuild;
 mod recover;
 mod scrub;
 mod sharing;
@@ -44,7 +48,7 @@ pub use commit::{Committed, Removal, VaultCommit};
 pub use gc::{Compaction, Cycle, GcOptions};
 pub use model::{
     DomainChoice, FileRef, FileRole, FileSpec, INLINE_BYTES_MAX, Item, ItemKind,
-    METADATA_BYTES_MAX, SlotChoice, Store,
+    METADATA_BYTES_MAX, Metadata, SlotChoice, Store,
 };
 pub use reader::FileReader;
 pub use recover::unsettled;
@@ -127,6 +131,13 @@ impl Vault {
     /// `Corrupt` when the catalog is older than what it acknowledged; `Unavailable`.
     pub async fn start(params: VaultParams, packs: &[crate::pack::PackContents]) -> Result<Self> {
         let epoch = gc::epoch(&*params.catalog).await?;
+        let vault = Self::idle(params, epoch);
+        recover::recover(&vault.inner, packs).await?;
+        Ok(vault)
+    }
+
+    /// The vault over `params`, which has not looked at what earlier starts left.
+    fn idle(params: VaultParams, epoch: u32) -> Self {
         let inner = Inner {
             catalog: params.catalog,
             chunks: params.chunks,
@@ -143,9 +154,7 @@ impl Vault {
             pins: Arc::default(),
             buffers: buffers::Buffers::default(),
         };
-        let vault = Self { inner: Arc::new(inner) };
-        recover::recover(&vault.inner, packs).await?;
-        Ok(vault)
+        Self { inner: Arc::new(inner) }
     }
 
     /// The catalog, for rows of the server's own tables.
@@ -314,6 +323,14 @@ impl Vault {
         Ok(self.inner.chunks.list().await?.len() as u64)
     }
 
+    /// The packs that are here, the open one included, in no order.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn packs(&self) -> Result<Vec<PackInfo>> {
+        self.inner.chunks.list().await
+    }
+
     /// Keeps every pack where it is until the guard is dropped: for copies of the whole vault.
     pub async fn hold_packs(&self) -> tokio::sync::OwnedRwLockReadGuard<()> {
         Arc::clone(&self.inner.pins).read_owned().await
@@ -323,6 +340,16 @@ impl Vault {
     #[must_use]
     pub fn uploads_in_flight(&self) -> usize {
         self.inner.in_flight.count()
+    }
+
+    /// Writes a checkpoint of the catalog into `directory`, begun at `unix_ms`: it holds all that was
+    /// committed before the call. Durable when it returns. One call at a time.
+    ///
+    /// # Errors
+    /// As [`checkpoints::write`].
+    pub async fn checkpoint(&self, directory: &Path, unix_ms: u64) -> Result<Checkpoint> {
+        let version = recover::mark(&self.inner).await?;
+        checkpoints::write(&*self.inner.catalog, directory, (unix_ms, version)).await
     }
 
     /// Wipes keys that may no longer be used: call it every few seconds.

@@ -34,6 +34,19 @@ class Erased(rv.Refused):
     """The item's shred slot was destroyed."""
 
 
+def in_order(batches):
+    """Batches in the order of writing, without those that their writer gave up (docs/format.md, 5.5)."""
+    began = {}
+    for index, _ in batches:
+        began[index.writer] = min(began.get(index.writer, index.acknowledged), index.acknowledged)
+    batches = sorted(batches, key=lambda one: (began[one[0].writer], one[0].writer, one[0].sequence))
+    for (index, pack), following in zip(batches, batches[1:] + [None]):
+        given_up = following is not None and following[0].writer == index.writer and (
+            following[0].previous == index.previous)
+        if not given_up:
+            yield index, pack
+
+
 class Vault:
     def __init__(self, directory, source):
         self.directory = pathlib.Path(directory)
@@ -70,32 +83,31 @@ class Vault:
 
     def read_packs(self):
         """The packs by id, and what their indexes name."""
-        packs, chunks, manifests, gone = {}, {}, [], set()
+        packs, chunks, manifests, batches = {}, {}, {}, []
         for path in sorted((self.directory / "packs").glob("*.pack")):
             data = path.read_bytes()
             if len(data) <= rv.PACK_HEADER:
                 continue
             pack, _, indexes, _ = rv.read_pack(data, self.vault_key)
             packs[pack] = data
-            for index in indexes:
-                gone.update(index.voids)
-                gone.update(item for _, item in index.tombstones)
-                for kind, offset, length, domain, name in index.records:
-                    if kind == "chunk":
-                        chunks[domain, name] = (pack, offset, length)
-                    else:
-                        manifests.append((pack, offset, length))
-        return packs, chunks, manifests, gone
+            batches += [(index, pack) for index in indexes]
+        for index, pack in in_order(batches):
+            for kind, offset, length, domain, name in index.records:
+                if kind == "chunk":
+                    chunks[domain, name] = (pack, offset, length)
+                else:
+                    manifests[name[:16]] = (pack, offset, length)
+            for void in index.voids:
+                manifests.pop(void, None)
+        return packs, chunks, list(manifests.values())
 
     def files(self):
-        packs, chunks, manifests, gone = self.read_packs()
+        packs, chunks, manifests = self.read_packs()
         for pack, offset, length in manifests:
             record = packs[pack][offset : offset + length]
             try:
                 manifest = rv.open_manifest(record, self.vault_key, self.item_key)
             except Erased:
-                continue
-            if manifest.id in gone or manifest.item in gone:
                 continue
             digest = hashlib.sha256(manifest.inline or b"")
             for entry in manifest.entries:

@@ -5,7 +5,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use crate::{
@@ -51,7 +51,8 @@ impl Permit {
     #[must_use]
     pub fn live(&self) -> bool {
         let now = self.authorizer.generation.load(Ordering::Acquire);
-        now == self.generation || self.asks.iter().all(|ask| allows(&self.caller, ask))
+        now == self.generation
+            || self.asks.iter().all(|ask| self.authorizer.allows(&self.caller, ask))
     }
 }
 
@@ -59,16 +60,24 @@ impl Permit {
 #[derive(Clone, Debug, Default)]
 pub struct Authorizer {
     generation: Arc<AtomicU64>,
+    root_only: Arc<AtomicBool>,
 }
 
 impl Authorizer {
+    /// Allows nothing to anybody but root from here on: for a vault that an administrator must look at
+    /// before it serves others.
+    pub fn restrict(&self) {
+        self.root_only.store(true, Ordering::Release);
+        self.revoke();
+    }
+
     /// A permit for all of `asks`, or a refusal that names the first that is not allowed.
     ///
     /// # Errors
     /// `Unauthenticated` for an anonymous caller, `AccessDenied` otherwise.
     pub fn authorize(&self, caller: &Caller, asks: &[Ask]) -> Result<Permit> {
         let generation = self.generation.load(Ordering::Acquire);
-        if let Some(refused) = asks.iter().find(|ask| !allows(caller, ask)) {
+        if let Some(refused) = asks.iter().find(|ask| !self.allows(caller, ask)) {
             let kind = match caller.principal {
                 Principal::Anonymous => FaultKind::Unauthenticated,
                 Principal::Root | Principal::Role { .. } => FaultKind::AccessDenied,
@@ -91,6 +100,11 @@ impl Authorizer {
     /// Makes every permit be judged anew at its next [`Permit::live`].
     pub fn revoke(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn allows(&self, caller: &Caller, ask: &Ask) -> bool {
+        let root = caller.principal == Principal::Root;
+        (root || !self.root_only.load(Ordering::Acquire)) && allows(caller, ask)
     }
 }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use readvault_store::vault::{BodyError, StageError};
 
-pub use checking::{Checking, Digests};
+pub use checking::{Checking, Digests, Noted};
 pub use checksum::{Algorithm, Checksum};
 
 use crate::{Fault, FaultKind, fault::Result};

@@ -60,9 +60,13 @@ pub struct Stored<T> {
 
 /// A counter row of [`tables::IDS`].
 #[derive(Serialize, Deserialize)]
-struct Counter {
-    next: u64,
+pub(crate) struct Counter {
+    pub(crate) next: u64,
 }
+
+/// The counter that says how far above its first number a family begins that has no counter yet: 0 unless
+/// the catalog was rebuilt.
+pub(crate) const FLOOR: &str = "*";
 
 impl Core {
     /// The ground over `vault` at `site`.
@@ -153,7 +157,9 @@ impl Core {
                 }
                 None => {
                     commit.absent(row.clone());
-                    first
+                    let floor: Option<Stored<Counter>> =
+                        self.load(&RowKey::new(tables::IDS, FLOOR)).await?;
+                    first + floor.map_or(0, |floor| floor.value.next)
                 }
             };
             commit.put(row, encode(&Counter { next: start + ID_BLOCK }));

@@ -17,7 +17,7 @@ use readvault_inspect_protocol::{
 };
 use readvault_store::{
     catalog::Commit,
-    vault::{FileRef, FileRole, FileSpec, Item, Staged},
+    vault::{FileRef, FileRole, FileSpec, Item, Metadata, Staged},
 };
 
 pub use self::read_set::InspectReadSets;
@@ -212,13 +212,7 @@ pub(crate) async fn stage_bytes(
     role: FileRole,
     bytes: Bytes,
 ) -> Result<Staged> {
-    let spec = FileSpec {
-        item: item.clone(),
-        role,
-        generation: 0,
-        replaces: Vec::new(),
-        metadata: Bytes::new(),
-    };
+    let spec = FileSpec::new(item.clone(), role, Metadata::None);
     let body = futures::stream::iter([Ok(bytes)]);
     core.vault().stage(spec, body).await.map_err(crate::body::stage_fault)
 }

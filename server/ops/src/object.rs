@@ -14,6 +14,7 @@ pub mod get;
 pub mod key;
 pub mod list;
 mod locks;
+pub(crate) mod named;
 pub mod put;
 pub mod range;
 pub mod tagging;

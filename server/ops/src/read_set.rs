@@ -8,7 +8,7 @@ pub mod read;
 
 use readvault_store::{
     catalog::RowKey,
-    vault::{FileRef, Item},
+    vault::{FileRef, Item, VaultCommit},
 };
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,7 @@ use crate::{
     Fault,
     core::{Core, Site, Stored, row_of},
     fault::Result,
+    kept::{self, Owner},
     tables,
 };
 
@@ -134,6 +135,13 @@ pub struct ReadSetFacts {
 #[must_use]
 pub fn row(store: &str, id: &str) -> RowKey {
     row_of(tables::READ_SETS, &[store, id])
+}
+
+/// Adds to `commit`, which writes the row of `read_set`, the copy by which a rebuild knows it again.
+pub(crate) async fn keep(core: &Core, commit: &mut VaultCommit, read_set: &ReadSet) -> Result<()> {
+    let rows = [row(&read_set.sequence_store, &read_set.id)];
+    let taken = [("read_set", read_set.id.as_str())];
+    kept::keep(core, commit, Owner::item(&read_set.item), (&rows, &taken)).await
 }
 
 /// The read set `id` of `store`, to decide by.

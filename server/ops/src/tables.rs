@@ -62,6 +62,9 @@ pub const LOG_STREAMS: Table = Table("log_streams");
 /// `upkeep`: name of a piece of upkeep → when it last ended, and how.
 pub const UPKEEP: Table = Table("upkeep");
 
+/// `kept`: table ‖ 00 ‖ key of a row → where its newest copy in the packs is.
+pub const KEPT: Table = Table("kept");
+
 /// Every table of the server, for the backend to open.
 pub const ALL: &[Table] = &[
     IDS,
@@ -91,4 +94,5 @@ pub const ALL: &[Table] = &[
     RUN_RECORDS,
     LOG_STREAMS,
     UPKEEP,
+    KEPT,
 ];

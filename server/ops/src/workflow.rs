@@ -17,7 +17,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use readvault_exec_protocol::agent::Language;
 use readvault_store::{
     catalog::RowKey,
-    vault::{FileRef, Item},
+    vault::{FileRef, Item, VaultCommit},
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,7 @@ use crate::{
     authorize::{Authorizer, Permit},
     core::{Core, Site, Stored, row_of},
     fault::Result,
+    kept::{self, Owner},
     run::objects::ObjectAccess,
     tables,
 };
@@ -182,6 +183,12 @@ impl Workflow {
     #[must_use]
     pub fn arn(&self, site: &Site) -> String {
         arn(site, &self.id)
+    }
+
+    /// Adds to `commit`, which writes this row, the copy by which a rebuild knows it again.
+    pub(crate) async fn keep(&self, core: &Core, commit: &mut VaultCommit) -> Result<()> {
+        let (rows, taken) = ([row(&self.id)], [("workflow", self.id.as_str())]);
+        kept::keep(core, commit, Owner::item(&self.definition.item), (&rows, &taken)).await
     }
 }
 

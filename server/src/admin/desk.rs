@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use crate::app::Checkpoints;
+
 /// What commands work on. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Desk {
@@ -17,6 +19,8 @@ pub struct Desk {
     pub master_keys: Arc<dyn MasterKeys>,
     /// Erasures and their receipts.
     pub erasures: Erasures,
+    /// Checkpoints of the catalog.
+    pub checkpoints: Checkpoints,
     /// The data directory.
     pub data: PathBuf,
     /// Reading of the monotonic clock at which the server began.
@@ -37,6 +41,11 @@ impl Call {
     /// Tells the client how far the command is. What it can't take at once is left out.
     pub fn progress(&self, progress: Progress) {
         let _ = self.progress.try_send(progress);
+    }
+
+    /// The same for a thread of its own.
+    pub(super) fn progress_sender(&self) -> mpsc::Sender<Progress> {
+        self.progress.clone()
     }
 }
 

@@ -51,7 +51,9 @@ async fn desk() -> (Desk, tempfile::TempDir) {
         Arc::new(System),
     );
     let erasures = Erasures::new(core.clone(), Arc::new(receipts.expect("receipts")));
-    let desk = Desk { core, master_keys: keyring, erasures, data, began: System.monotonic() };
+    let checkpoints = crate::app::Checkpoints::new(core.clone(), data.join("checkpoints"));
+    let began = System.monotonic();
+    let desk = Desk { core, master_keys: keyring, erasures, checkpoints, data, began };
     (desk, directory)
 }
 

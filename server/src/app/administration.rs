@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use readvault_ops::erasure::Erasures;
 
-use super::{Ground, open::Open};
+use super::{Checkpoints, Ground, open::Open};
 use crate::{
     admin::{Desk, Door},
     settings::Serve,
@@ -18,7 +18,7 @@ use crate::{
 /// When an erasure can't be finished, or the socket can't be made.
 pub(super) async fn open(
     settings: &Serve,
-    ground: &Ground,
+    (ground, checkpoints): (&Ground, &Checkpoints),
     open: &Open,
     began: Duration,
 ) -> Result<Door> {
@@ -31,6 +31,7 @@ pub(super) async fn open(
         core: ground.core.clone(),
         master_keys: open.master_keys.clone(),
         erasures,
+        checkpoints: checkpoints.clone(),
         data: settings.data.clone(),
         began,
     };

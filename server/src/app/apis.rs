@@ -15,7 +15,7 @@ use readvault_ops::{
 use readvault_s3::{S3Parts, S3Vault};
 use tower::{Service, ServiceExt};
 
-use super::{Ground, open::InspectorProgram, own, work::Work};
+use super::{Checkpoints, Ground, open::InspectorProgram, own, work::Work};
 use crate::{
     front_door::{
         Broken, Handler,
@@ -27,7 +27,7 @@ use crate::{
 /// The APIs as one service, and the work beside them.
 pub(super) fn compose(
     settings: &Serve,
-    ground: Ground,
+    (ground, checkpoints): (Ground, Checkpoints),
     inspector: Option<InspectorProgram>,
     metrics: PrometheusHandle,
 ) -> (Handler, Work) {
@@ -42,7 +42,7 @@ pub(super) fn compose(
         hosts: settings.s3_domains.clone(),
     });
     let own = own::routes(ground.core.clone(), metrics);
-    let work = Work::new(settings, &ground, &objects, inspector);
+    let work = Work::new(settings, (&ground, checkpoints), &objects, inspector);
     let Ground { core, identity, authorizer, jobs } = ground;
     let parts = readvault_omics::Parts::new(core, identity, authorizer, jobs);
     let aws = readvault_omics::router(parts).layer(axum::Extension(work.runs().clone()));

@@ -8,25 +8,29 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use readvault_ambient::System;
-use readvault_ops::tables;
 use readvault_store::{
-    catalog::{Table, row::RowSealer},
     chunk_store::{ChunkStore, LocalChunkStore, PackCopy, PackSource, StoreParams},
     ids::WriterId,
     keys::{KeySource, Keyring, MasterKeys, VaultKeys, VaultKeysParams},
     receipts::Receipts,
-    seal::SecretKey,
     vault::{self, Vault, VaultParams},
 };
 use readvault_store_rocks::RocksCatalog;
 
+use super::pieces::{Held, all_tables, sealer};
 use crate::{launcher, settings::Serve};
 
 /// The key file of a `--dev` vault; no other vault may hold one.
-const DEV_KEY: &str = "dev.key";
+pub(super) const DEV_KEY: &str = "dev.key";
 
 /// The keyring file.
-const KEYRING: &str = "keyring";
+pub(super) const KEYRING: &str = "keyring";
+
+/// Directory of the catalog, in the data directory.
+pub(super) const CATALOG: &str = "catalog";
+
+/// Directory of the packs, in the data directory.
+pub(super) const PACKS: &str = "packs";
 
 /// A key source that was read while paths could still be reached.
 pub(super) enum Source {
@@ -79,6 +83,8 @@ pub(super) struct Open {
     pub(super) master_keys: Arc<dyn MasterKeys>,
     pub(super) receipts: Arc<Receipts>,
     chunks: Arc<LocalChunkStore>,
+    /// Let go last: nobody else may use the data directory before.
+    _held: Held,
 }
 
 impl Open {
@@ -91,6 +97,7 @@ impl Open {
 /// Opens the vault in `data`, or makes a new one.
 pub(super) async fn vault(settings: &Serve, source: Source) -> Result<Open> {
     let data = &settings.data;
+    let held = Held::take(data)?;
     let entropy = Arc::new(System);
     let source = match source {
         Source::Given(source) => source,
@@ -106,17 +113,15 @@ pub(super) async fn vault(settings: &Serve, source: Source) -> Result<Open> {
     .await
     .context("the keys of the vault can't be opened")?;
     finish_rotation(&keys).await;
-    let tables: Vec<Table> = vault::TABLES.iter().chain(tables::ALL).copied().collect();
-    let sealer = RowSealer::new(SecretKey::from_bytes(keys.catalog_key().expose()));
     let catalog =
-        RocksCatalog::open(&data.join("catalog"), &tables, Arc::new(sealer), entropy.clone())
-            .context("the catalog can't be opened")?;
+        RocksCatalog::open(&data.join(CATALOG), &all_tables(), sealer(&keys), entropy.clone())
+            .context("the catalog can't be opened; see `readvaultd rebuild`")?;
     let catalog = Arc::new(catalog);
     let writer = WriterId::draw(&System);
     let params =
         StoreParams { vault_key: keys.vault_key().clone(), writer, entropy: entropy.clone() };
     let chunks =
-        LocalChunkStore::open(data.join("packs"), params).context("the packs can't be opened")?;
+        LocalChunkStore::open(data.join(PACKS), params).context("the packs can't be opened")?;
     let chunks = Arc::new(chunks);
     let mut packs = Vec::new();
     for pack in vault::unsettled(&*catalog, chunks.packs()?).await? {
@@ -141,7 +146,8 @@ pub(super) async fn vault(settings: &Serve, source: Source) -> Result<Open> {
         copy,
     };
     let vault = Vault::start(params, &packs).await.context("the vault can't be opened")?;
-    Ok(Open { vault, master_keys: keyring, receipts: Arc::new(receipts), chunks })
+    let receipts = Arc::new(receipts);
+    Ok(Open { vault, master_keys: keyring, receipts, chunks, _held: held })
 }
 
 /// Goes on with a rotation that an earlier start did not finish. Without it every key opens, too.

@@ -17,7 +17,7 @@ use readvault_ops::{
     workflow::Workflows,
 };
 
-use super::{Ground, open::InspectorProgram, upkeep::Upkeep};
+use super::{Checkpoints, Ground, open::InspectorProgram, upkeep::Upkeep};
 use crate::{agent_client::AgentClient, exec_bridge::ExecBridge, settings::Serve};
 
 /// Jobs that run at once.
@@ -40,6 +40,7 @@ pub(super) struct Work {
     handlers: Vec<Arc<dyn JobHandler>>,
     upkeep: Upkeep,
     socket: Option<PathBuf>,
+    checkpoints: (Checkpoints, Duration),
     /// Kept open: its descriptor is the path by which inspections start it.
     _inspector: Option<InspectorProgram>,
 }
@@ -47,7 +48,7 @@ pub(super) struct Work {
 impl Work {
     pub(super) fn new(
         settings: &Serve,
-        ground: &Ground,
+        (ground, checkpoints): (&Ground, Checkpoints),
         objects: &Objects,
         inspector: Option<InspectorProgram>,
     ) -> Self {
@@ -76,6 +77,7 @@ impl Work {
             handlers,
             upkeep: Upkeep::new(ground.core.clone(), settings.upkeep.clone()),
             socket,
+            checkpoints: (checkpoints, Duration::from_secs(60 * settings.checkpoint_minutes)),
             _inspector: inspector,
         }
     }
@@ -102,6 +104,7 @@ impl Work {
             self.runs.watch(),
             self.upkeep.run(),
             self.expire_keys(),
+            self.checkpoints.0.run(self.checkpoints.1),
         );
     }
 

@@ -51,7 +51,22 @@ impl RocksCatalog {
         sealer: Arc<RowSealer>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self> {
-        Self::open_at(&directory.into(), tables, sealer, entropy)
+        Self::open_at((&directory.into(), 0), tables, sealer, entropy)
+    }
+
+    /// The same, and every commit from here on has a version above `floor`: for a catalog that is rebuilt
+    /// below what was acknowledged before.
+    ///
+    /// # Errors
+    /// As [`RocksCatalog::open`].
+    pub fn open_above(
+        directory: &Path,
+        tables: &[Table],
+        keys: (Arc<RowSealer>, Arc<dyn Entropy>),
+        floor: u64,
+    ) -> Result<Self> {
+        let (sealer, entropy) = keys;
+        Self::open_at((&directory.into(), floor), tables, sealer, entropy)
     }
 
     /// As [`RocksCatalog::open`], with an observer of its files.
@@ -65,16 +80,17 @@ impl RocksCatalog {
         sealer: Arc<RowSealer>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self> {
-        Self::open_at(&observed.into(), tables, sealer, entropy)
+        Self::open_at((&observed.into(), 0), tables, sealer, entropy)
     }
 
     fn open_at(
-        place: &open::Place<'_>,
+        (place, floor): (&open::Place<'_>, u64),
         tables: &[Table],
         sealer: Arc<RowSealer>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self> {
         let database = Arc::new(open::open(place, tables, sealer, Arc::clone(&entropy))?);
+        log::raise(&database, floor, &*entropy)?;
         let last = log::last_version(&database)?;
         let (queue, jobs) = mpsc::channel(QUEUE_COMMITS_MAX);
         let writer = Writer::new(Arc::clone(&database), entropy, last);

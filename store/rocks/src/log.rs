@@ -1,11 +1,17 @@
 //! Rows that this backend keeps for itself: the change log and the durable version.
 
+use readvault_ambient::Entropy;
 use readvault_store::{
     Error, Result,
     catalog::{Change, RowKey, Table, fold::Cursor},
 };
 
-use crate::database::{CHANGES, Database};
+use rocksdb::WriteOptions;
+
+use crate::{
+    database::{CHANGES, Database},
+    fault::fault,
+};
 
 /// Entries of the change log that are kept.
 pub(crate) const CHANGES_KEPT: u64 = 65_536;
@@ -86,6 +92,21 @@ pub(crate) fn last_version(database: &Database) -> Result<u64> {
         return Ok(0);
     }
     walk.row().map(|row| row.version)
+}
+
+/// Notes a commit of version `floor` that changed nothing, unless there is a later one. Durable when it
+/// returns.
+pub(crate) fn raise(database: &Database, floor: u64, entropy: &dyn Entropy) -> Result<()> {
+    if last_version(database)? >= floor {
+        return Ok(());
+    }
+    let (handle, sealer) = database.handle(CHANGES)?;
+    let key = change_key(floor);
+    let sealed = sealer.seal(&key, floor, &encode_rows([].iter()), entropy);
+    let mut options = WriteOptions::default();
+    options.set_sync(true);
+    let written = database.db.put_cf_opt(handle, key, sealed, &options);
+    written.map_err(fault("raising the version of a catalog"))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::{
 use super::{Extent, StoreParams};
 use crate::{
     ids::ManifestId,
-    pack::{Batch, BatchIndex, IndexEntry, IndexPlace, RecordName, chain_hash},
+    pack::{Batch, BatchIndex, IndexEntry, IndexPlace, Origin, RecordName, chain_hash},
 };
 
 /// A writer's chain of indexes, across its packs.
@@ -16,9 +16,10 @@ use crate::{
 pub(super) struct Chain {
     params: StoreParams,
     acknowledged: Arc<AtomicU64>,
+    /// Number of the last batch that was tried; 0 before the first.
     sequence: u64,
     previous: [u8; 32],
-    /// Manifests of batches that failed: each may or may not lie in a pack, and none may ever
+    /// New manifests of batches that failed: each may or may not lie in a pack, and none may ever
     /// count.
     voids: Vec<ManifestId>,
 }
@@ -53,8 +54,7 @@ impl Chain {
             }
             extents.push(of_batch);
         }
-        let highest = batches.iter().map(|batch| batch.sequence).max().unwrap_or(0);
-        let sequence = highest.max(self.sequence);
+        let sequence = self.sequence + 1;
         let voids = batches.iter().flat_map(|batch| &batch.voids).chain(&self.voids);
         let index = BatchIndex {
             writer: self.params.writer,
@@ -80,8 +80,10 @@ impl Chain {
 
     /// `batches` failed: whether they are on the disk is not known.
     pub(super) fn fail(&mut self, batches: &[&Batch]) {
+        self.sequence += 1;
         let records = batches.iter().flat_map(|batch| &batch.records);
-        self.voids.extend(records.filter_map(|record| match record.name() {
+        let new = records.filter(|record| record.origin() == Origin::New);
+        self.voids.extend(new.filter_map(|record| match record.name() {
             RecordName::Manifest(id) => Some(id),
             RecordName::Chunk(..) => None,
         }));

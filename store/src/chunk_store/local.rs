@@ -1,6 +1,7 @@
 //! Pack files in a local directory.
 
 use std::{
+    borrow::Cow,
     path::PathBuf,
     sync::{
         Arc,
@@ -28,8 +29,8 @@ use crate::{
     error,
     ids::PackId,
     pack::{
-        Batch, FOOTER_END_BYTES, PACK_HEADER_BYTES, PackContents, footer_offset, read_closed,
-        read_pack_of,
+        Batch, FOOTER_END_BYTES, PACK_HEADER_BYTES, PackBytes, PackContents, footer_offset,
+        read_closed, read_pack_of,
     },
     seal::VaultKey,
 };
@@ -119,7 +120,7 @@ impl LocalChunkStore {
         self.files.list().map_err(error::io("directory of packs"))
     }
 
-    /// Reads what `pack` holds from its bytes alone. Holds the whole pack in memory meanwhile.
+    /// Reads what `pack` holds from its bytes alone, record by record.
     ///
     /// # Errors
     /// `NotFound`; `Unavailable`. Damage, and a pack that was never begun, are told in the result.
@@ -128,12 +129,17 @@ impl LocalChunkStore {
         blocking(move || {
             let file = descriptors.file(pack).map_err(error::io(format!("pack {pack}")))?;
             let length = file.length().map_err(error::io(format!("pack {pack}")))?;
-            let length = usize::try_from(length).map_err(|_| Error::corrupt("length of a pack"))?;
-            let mut bytes = vec![0; length];
-            file.read_exact_at(&mut bytes, 0).map_err(error::io(format!("pack {pack}")))?;
-            Ok(read_pack_of(pack, &bytes, &vault_key))
+            Ok(read_pack_of(pack, &FileBytes { file: &*file, length }, &vault_key))
         })
         .await
+    }
+
+    /// As [`ChunkStore::read`], on this thread, which waits for the disk.
+    ///
+    /// # Errors
+    /// As [`ChunkStore::read`].
+    pub fn read_here(&self, extent: Extent) -> Result<Bytes> {
+        wait_for(&self.descriptors, extent)
     }
 
     /// Closes the open pack, after all batches that wait, and ends the writer. Later appends are
@@ -162,6 +168,39 @@ impl LocalChunkStore {
         let mut bytes = vec![0; extent.length as usize];
         let read = self.read_now(extent.pack, extent.offset, &mut bytes)?;
         Ok(read.then(|| bytes.into()))
+    }
+}
+
+fn wait_for(descriptors: &Descriptors, extent: Extent) -> Result<Bytes> {
+    let at = || format!("pack {} at {}", extent.pack, extent.offset);
+    let file = descriptors.file(extent.pack).map_err(|cause| error::io(at())(cause))?;
+    let mut bytes = vec![0; extent.length as usize];
+    let read = file.read_exact_at(&mut bytes, extent.offset);
+    read.map_err(|cause| error::io(at())(cause))?;
+    Ok(bytes.into())
+}
+
+/// A pack file as it is walked.
+struct FileBytes<'a> {
+    file: &'a dyn PackFile,
+    length: u64,
+}
+
+impl PackBytes for FileBytes<'_> {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn read(&self, at: u64, length: usize) -> Cow<'_, [u8]> {
+        let left = usize::try_from(self.length.saturating_sub(at)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; length.min(left)];
+        match self.file.read_exact_at(&mut bytes, at) {
+            Ok(()) => Cow::Owned(bytes),
+            Err(cause) => {
+                tracing::error!(at, kind = %cause.kind(), "a stretch of a pack can't be read");
+                Cow::Owned(Vec::new())
+            }
+        }
     }
 }
 
@@ -203,15 +242,7 @@ impl ChunkStore for LocalChunkStore {
             return Ok(bytes);
         }
         let descriptors = self.descriptors.clone();
-        blocking(move || {
-            let at = || format!("pack {} at {}", extent.pack, extent.offset);
-            let file = descriptors.file(extent.pack).map_err(|cause| error::io(at())(cause))?;
-            let mut bytes = vec![0; extent.length as usize];
-            let read = file.read_exact_at(&mut bytes, extent.offset);
-            read.map_err(|cause| error::io(at())(cause))?;
-            Ok(bytes.into())
-        })
-        .await
+        blocking(move || wait_for(&descriptors, extent)).await
     }
 
     async fn list(&self) -> Result<Vec<PackInfo>> {

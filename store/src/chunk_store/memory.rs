@@ -145,7 +145,7 @@ impl ChunkStore for MemoryChunkStore {
     async fn summary(&self, pack: PackId) -> Result<PackContents> {
         let state = self.state.lock();
         let bytes = state.packs.get(&pack).ok_or_else(|| no_pack(pack))?;
-        Ok(read_pack_of(pack, bytes, &self.params.vault_key))
+        Ok(read_pack_of(pack, &&bytes[..], &self.params.vault_key))
     }
 
     async fn remove(&self, pack: PackId) -> Result<()> {

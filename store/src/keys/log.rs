@@ -28,6 +28,7 @@ pub struct KeyLog {
     entries: Vec<KeyEntry>,
     stores: HashMap<StoreId, Arc<StoreEntry>>,
     domains: HashMap<DomainId, Vec<DomainEntry>>,
+    of_stores: HashMap<StoreId, DomainId>,
     files: [Box<dyn DiskFile>; 2],
     failed: bool,
 }
@@ -129,6 +130,11 @@ impl KeyLog {
         domains.map(|(domain, _)| *domain).collect()
     }
 
+    /// The domain of `store`.
+    pub(super) fn domain_of(&self, store: StoreId) -> Option<DomainId> {
+        self.of_stores.get(&store).copied()
+    }
+
     fn take_in(&mut self, entry: KeyEntry) {
         match &entry {
             KeyEntry::Vault(_) | KeyEntry::Catalog(_) => {}
@@ -136,6 +142,7 @@ impl KeyLog {
                 self.stores.insert(entry.store, Arc::new(entry.clone()));
             }
             KeyEntry::Domain(entry) => {
+                self.of_stores.insert(entry.store, entry.domain);
                 self.domains.entry(entry.domain).or_default().push(entry.clone());
             }
         }
@@ -152,8 +159,15 @@ impl KeyLog {
             disk.open(path, OpenAs::Append).map_err(error::io("key log"))?,
             disk.open(copy, OpenAs::Append).map_err(error::io("copy of the key log"))?,
         ];
-        let (stores, domains) = (HashMap::new(), HashMap::new());
-        let mut log = Self { vault, entries: Vec::new(), stores, domains, files, failed: false };
+        let mut log = Self {
+            vault,
+            entries: Vec::new(),
+            stores: HashMap::new(),
+            domains: HashMap::new(),
+            of_stores: HashMap::new(),
+            files,
+            failed: false,
+        };
         entries.into_iter().for_each(|entry| log.take_in(entry));
         Ok(log)
     }

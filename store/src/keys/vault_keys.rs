@@ -222,6 +222,15 @@ impl VaultKeys {
         }
     }
 
+    /// The domain of `store`, as the key log names it.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such store.
+    pub fn domain_of(&self, store: StoreId) -> Result<DomainId> {
+        let unknown = || Error::new(ErrorKind::NotFound, format!("domain of store {store}"));
+        self.log.lock().domain_of(store).ok_or_else(unknown)
+    }
+
     /// Opens `store` for writing: the newest epoch of its domain.
     ///
     /// # Errors

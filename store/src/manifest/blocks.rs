@@ -38,7 +38,7 @@ pub struct IdBlock {
     pub role: u8,
     /// 0 at first; one more at each rewrite of the same file.
     pub generation: u32,
-    /// The writer's sequence when it was written.
+    /// 0; kept for a sequence of its writer.
     pub sequence: u64,
     /// The item's shred slot.
     pub slot: u64,

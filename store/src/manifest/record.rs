@@ -133,6 +133,12 @@ pub(crate) fn manifest_record_bytes(bytes: &[u8]) -> Result<u64, RecordError> {
     Ok(record_bytes(&Header::decode(bytes)?, &Blocks::find(bytes)?))
 }
 
+/// The id and the bytes of the head of the record that begins at the front of `bytes`, which must hold it.
+pub(crate) fn manifest_head_bytes(bytes: &[u8]) -> Result<(ManifestId, u32), RecordError> {
+    let (header, blocks) = (Header::decode(bytes)?, Blocks::find(bytes)?);
+    Ok((header.id, u32::try_from(blocks.body_offset).expect("heads are bounded")))
+}
+
 fn record_bytes(header: &Header, blocks: &Blocks<'_>) -> u64 {
     blocks.body_offset as u64 + Frames::sealed_bytes_of(header.body_bytes) + 4
 }

@@ -10,11 +10,21 @@ use crate::{
     seal::RecordError,
 };
 
+/// Whether a record is new to the packs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// It is: where its batch fails it was never stored.
+    New,
+    /// It is a copy of one that stays where it is.
+    Copy,
+}
+
 /// One sealed record, ready for a pack. Made of a sealed chunk or manifest, or read back from a pack.
 #[derive(Clone, Debug)]
 pub struct SealedRecord {
     name: RecordName,
     bytes: Bytes,
+    origin: Origin,
 }
 
 impl SealedRecord {
@@ -27,7 +37,10 @@ impl SealedRecord {
             RecordName::Chunk(_, id) => check_record(&bytes)?.id == id,
             RecordName::Manifest(id) => check_manifest(&bytes)? == id,
         };
-        if is_named { Ok(Self { name, bytes }) } else { Err(RecordError::Authentication) }
+        if !is_named {
+            return Err(RecordError::Authentication);
+        }
+        Ok(Self { name, bytes, origin: Origin::Copy })
     }
 
     /// What the record holds.
@@ -41,18 +54,25 @@ impl SealedRecord {
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
+
+    /// Whether it is new to the packs.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
 }
 
 impl From<&SealedChunk> for SealedRecord {
     fn from(chunk: &SealedChunk) -> Self {
         let name = RecordName::Chunk(chunk.domain(), chunk.header().id);
-        Self { name, bytes: chunk.record().clone() }
+        Self { name, bytes: chunk.record().clone(), origin: Origin::New }
     }
 }
 
 impl From<&SealedManifest> for SealedRecord {
     fn from(manifest: &SealedManifest) -> Self {
-        Self { name: RecordName::Manifest(manifest.id()), bytes: manifest.record().clone() }
+        let name = RecordName::Manifest(manifest.id());
+        Self { name, bytes: manifest.record().clone(), origin: Origin::New }
     }
 }
 
@@ -63,12 +83,10 @@ pub struct Batch {
     pub records: Vec<SealedRecord>,
     /// Items that end.
     pub tombstones: Vec<Tombstone>,
-    /// Manifests that were appended before and never became visible.
+    /// Manifests that were appended before and are not visible: they never were, or end now.
     pub voids: Vec<ManifestId>,
     /// Packs that are compacted away once this is durable.
     pub bridges: Vec<Bridge>,
-    /// The writer's sequence that this belongs to; 0 when it belongs to none.
-    pub sequence: u64,
 }
 
 impl Batch {

@@ -90,13 +90,6 @@ pub(crate) fn footer_offset(end: &[u8; FOOTER_END_BYTES]) -> Option<u64> {
     (fields.array().ok()? == END_MAGIC).then_some(offset)
 }
 
-/// Finds the footer from the end of a pack: where it begins, and the index records that it repeats.
-pub(super) fn find_footer(pack: &[u8]) -> Option<(usize, Vec<&[u8]>)> {
-    let (_, end) = pack.split_last_chunk::<FOOTER_END_BYTES>()?;
-    let offset = usize::try_from(footer_offset(end)?).ok()?;
-    Some((offset, footer_indexes(pack.get(offset..)?)?))
-}
-
 /// The index records that a footer repeats; none when it is not sound.
 pub(super) fn footer_indexes(footer: &[u8]) -> Option<Vec<&[u8]>> {
     let (_, end) = footer.split_last_chunk::<FOOTER_END_BYTES>()?;

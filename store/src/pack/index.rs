@@ -87,9 +87,10 @@ impl IndexPlace {
 pub struct BatchIndex {
     /// Who wrote it.
     pub writer: WriterId,
-    /// The writer's sequence when it was written.
+    /// Number of the batch among its writer's, from 1, in whichever pack; those of batches that failed
+    /// are left out.
     pub sequence: u64,
-    /// The highest sequence that the writer had acknowledged by then.
+    /// The highest version of a catalog commit that was acknowledged by then.
     pub acknowledged: u64,
     /// SHA-256 of the writer's previous index record, in whichever pack; zeros for its first.
     pub previous: [u8; 32],
@@ -99,7 +100,7 @@ pub struct BatchIndex {
     pub records: Vec<IndexEntry>,
     /// Items that ended.
     pub tombstones: Vec<Tombstone>,
-    /// Manifests that never became visible.
+    /// Manifests that are not visible from here on, unless a later batch holds one again.
     pub voids: Vec<ManifestId>,
     /// Packs that were compacted away before this.
     pub bridges: Vec<Bridge>,

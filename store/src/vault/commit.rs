@@ -1,15 +1,15 @@
 //! The one way by which anything becomes visible or ends.
 
-use super::{FileRef, Inner, Staged, manifest_row};
+use super::{FileRef, Inner, Staged, manifest_row, reassert::reassert};
 use crate::{
     Error, ErrorKind, Result,
     catalog::{Commit, Outcome, RowKey},
-    ids::ItemId,
+    ids::{ItemId, ManifestId},
     pack::{Batch, Tombstone},
 };
 
-/// An item that ends with a commit: its tombstone is made durable before the commit, its manifests are
-/// dropped by it.
+/// An item that ends with a commit: its tombstone and the voids of its manifests are made durable before
+/// the commit, the rows of these are dropped by it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Removal {
     /// The item.
@@ -71,20 +71,20 @@ pub(super) async fn commit(inner: &Inner, commit: VaultCommit) -> Result<Committ
             Ok(Committed::Applied { version })
         }
         Ok(Outcome::Conflict(row)) => {
-            void(inner, &files).await?;
+            take_back(inner, &files, &removes).await?;
             Ok(Committed::Conflict(row))
         }
-        Ok(Outcome::Unknown) => settle(inner, &files).await,
+        Ok(Outcome::Unknown) => settle(inner, &files, &removes).await,
         Err(cause) => {
-            // A refusal before anything was written; the next start voids what this can't.
-            let _ = void(inner, &files).await;
+            // A refusal before anything was written; the next start does what this can't.
+            let _ = take_back(inner, &files, &removes).await;
             Err(cause)
         }
     }
 }
 
-/// Makes the tombstones of `removes` durable. One that is not followed by its commit is harmless: a
-/// rebuild with a catalog trusts the catalog, one without recovers items as they were created.
+/// Makes the end of `removes` durable in the packs. Where the commit does not follow, [`take_back`] or the
+/// next start appends the manifests again: a rebuild goes by the last that the packs say of each.
 async fn bury(inner: &Inner, removes: &[Removal]) -> Result<()> {
     let tombstones = removes.iter().filter_map(|removal| {
         Some(Tombstone { store: removal.files.first()?.store, item: removal.item })
@@ -93,25 +93,35 @@ async fn bury(inner: &Inner, removes: &[Removal]) -> Result<()> {
     if tombstones.is_empty() {
         return Ok(());
     }
-    let batch = Batch { tombstones, ..Batch::default() };
+    let batch = Batch { tombstones, voids: ended(removes), ..Batch::default() };
     let _durable = inner.chunks.append(batch).await?;
     Ok(())
 }
 
-async fn void(inner: &Inner, files: &[Staged]) -> Result<()> {
-    inner.void(files.iter().map(|staged| staged.file().manifest).collect()).await
+/// Makes the packs say again what holds after a commit that did not apply.
+async fn take_back(inner: &Inner, files: &[Staged], removes: &[Removal]) -> Result<()> {
+    inner.void(files.iter().map(|staged| staged.file().manifest).collect()).await?;
+    reassert(inner, &ended(removes)).await
+}
+
+fn ended(removes: &[Removal]) -> Vec<ManifestId> {
+    removes.iter().flat_map(|removal| &removal.files).map(|file| file.manifest).collect()
 }
 
 /// Finds out what became of a commit whose outcome the backend does not know. The commit of this writer's
 /// own row comes after it, so what is not there then will never be.
-async fn settle(inner: &Inner, files: &[Staged]) -> Result<Committed> {
+async fn settle(inner: &Inner, files: &[Staged], removes: &[Removal]) -> Result<Committed> {
     let unknown = || Error::new(ErrorKind::Unavailable, "the outcome of a commit is not known");
     let mut fence = Commit::new();
     fence.put(RowKey::new(super::WRITERS, inner.writer.0), bytes::Bytes::new());
     let Ok(Outcome::Applied { .. }) = inner.catalog.commit(fence).await else {
         return Err(unknown());
     };
-    let Some(first) = files.first() else { return Err(unknown()) };
+    let Some(first) = files.first() else {
+        // What it was to end is visible still when it did not apply.
+        reassert(inner, &ended(removes)).await?;
+        return Err(unknown());
+    };
     let row = manifest_row(first.file().manifest);
     let found = inner.catalog.read(&[row]).await?.into_iter().next().flatten();
     files.iter().for_each(|staged| staged.hold().settled());
@@ -119,6 +129,6 @@ async fn settle(inner: &Inner, files: &[Staged]) -> Result<Committed> {
         inner.chunks.acknowledge(row.version);
         return Ok(Committed::Applied { version: row.version });
     }
-    void(inner, files).await?;
+    take_back(inner, files, removes).await?;
     Err(unknown())
 }

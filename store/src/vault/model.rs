@@ -1,5 +1,7 @@
 //! What the vault keeps, as plain data that the rows of its callers hold.
 
+use std::{fmt, sync::Arc};
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +49,15 @@ pub enum ItemKind {
     Document = 5,
 }
 
+impl ItemKind {
+    /// The kind of this code; none of one that is not known here.
+    #[must_use]
+    pub fn of(code: u8) -> Option<Self> {
+        let all = [Self::ReadSet, Self::Reference, Self::Object, Self::Upload, Self::Document];
+        all.into_iter().find(|kind| *kind as u8 == code)
+    }
+}
+
 /// Which file of its item a file is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[repr(u8)]
@@ -61,6 +72,18 @@ pub enum FileRole {
     Object = 4,
     /// A part of an upload.
     Part = 5,
+    /// A copy of rows of the server's, for a rebuild.
+    Record = 6,
+}
+
+impl FileRole {
+    /// The role of this code; none of one that is not known here.
+    #[must_use]
+    pub fn of(code: u8) -> Option<Self> {
+        let sources = [Self::Source1, Self::Source2, Self::Index];
+        let others = [Self::Object, Self::Part, Self::Record];
+        sources.into_iter().chain(others).find(|role| *role as u8 == code)
+    }
 }
 
 /// An item and the sealed seed of its key. Plain data that opens nothing without the store's key; the
@@ -103,18 +126,58 @@ pub struct FileRef {
     pub length: u64,
 }
 
+/// What a rebuild without the rows of a file needs to write them again: opaque here, sealed with the
+/// manifest, at most [`METADATA_BYTES_MAX`].
+#[derive(Clone)]
+pub enum Metadata {
+    /// Nothing: another file of the item says it, or a rebuild leaves the file out.
+    None,
+    /// This.
+    Known(Bytes),
+    /// What this gives, asked once the body has ended without an error.
+    AtTheEnd(Arc<dyn Fn() -> Bytes + Send + Sync>),
+}
+
+impl Metadata {
+    /// The bytes; the body has ended.
+    pub(super) fn bytes(&self) -> Bytes {
+        match self {
+            Self::None => Bytes::new(),
+            Self::Known(bytes) => bytes.clone(),
+            Self::AtTheEnd(give) => give(),
+        }
+    }
+}
+
+impl fmt::Debug for Metadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Known(_) => "Known",
+            Self::AtTheEnd(_) => "AtTheEnd",
+        })
+    }
+}
+
 /// What a file is staged as.
 #[derive(Clone, Debug)]
 pub struct FileSpec {
-    /// The item that it belongs to.
-    pub item: Item,
-    /// Which file of the item.
-    pub role: FileRole,
-    /// 0 at first; one more at each rewrite of the same file.
-    pub generation: u32,
-    /// The items that become unreachable when this one is committed.
-    pub replaces: Vec<ItemId>,
-    /// What a rebuild without a catalog needs to name it again; opaque here; at most
-    /// [`METADATA_BYTES_MAX`].
-    pub metadata: Bytes,
+    pub(super) item: Item,
+    pub(super) role: FileRole,
+    pub(super) replaces: Vec<ItemId>,
+    pub(super) metadata: Metadata,
+}
+
+impl FileSpec {
+    /// The file `role` of `item`, about which a rebuild is told `metadata`.
+    #[must_use]
+    pub fn new(item: Item, role: FileRole, metadata: Metadata) -> Self {
+        Self { item, role, replaces: Vec::new(), metadata }
+    }
+
+    /// The same, when the commit that makes it visible ends these items.
+    #[must_use]
+    pub fn replacing(self, items: Vec<ItemId>) -> Self {
+        Self { replaces: items, ..self }
+    }
 }

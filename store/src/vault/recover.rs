@@ -1,17 +1,23 @@
-//! What a start does before it serves: compares packs and catalog, and voids what was never committed.
+//! What a start does before it serves: compares packs and catalog, and makes the packs say what it holds.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use super::{Inner, PACKS, WRITERS, manifest_row};
+use super::{
+    Inner, PACKS, WRITERS,
+    reassert::{reassert, split},
+};
 use crate::{
-    Error, Result,
+    Error, ErrorKind, Result,
     catalog::{Catalog, Commit, Outcome, RowKey},
     ids::{ManifestId, PackId},
-    pack::{PackContents, PackEnd, RecordName},
+    pack::{Chains, PackContents, PackSpan, PlacedBatch, RecordName, in_order},
 };
 
 /// Manifests that one read of the catalog looks up.
 const LOOKUP: usize = 512;
+
+/// Manifests that one batch voids.
+const VOIDS: usize = 4096;
 
 /// Rows that one commit settles.
 const SETTLE: usize = 1024;
@@ -30,14 +36,10 @@ pub async fn unsettled(catalog: &dyn Catalog, packs: Vec<PackId>) -> Result<Vec<
     Ok(open)
 }
 
-/// Checks that the catalog holds all that the packs say was acknowledged, then voids the manifests of
-/// packs without a footer that the catalog does not know.
+/// Checks that the catalog holds all that the packs say was acknowledged, then makes the packs agree with
+/// it: after a crash they may name manifests that never became visible, or call ended what did not end.
 pub(super) async fn recover(inner: &Inner, packs: &[PackContents]) -> Result<()> {
-    let mut own = Commit::new();
-    own.put(RowKey::new(WRITERS, inner.writer.0), bytes::Bytes::new());
-    let Outcome::Applied { version } = inner.catalog.commit(own).await? else {
-        return Err(Error::corrupt("the catalog refuses the row of a new writer"));
-    };
+    let version = mark(inner).await?;
     let batches = || packs.iter().flat_map(|pack| &pack.batches);
     let acknowledged = batches().map(|batch| batch.index.acknowledged).max().unwrap_or(0);
     if version <= acknowledged {
@@ -47,19 +49,7 @@ pub(super) async fn recover(inner: &Inner, packs: &[PackContents]) -> Result<()>
         )));
     }
     inner.chunks.acknowledge(version);
-    let void: BTreeSet<_> = batches().flat_map(|batch| batch.index.voids.clone()).collect();
-    let open = packs.iter().filter(|pack| pack.end != PackEnd::Closed);
-    let candidates: Vec<_> = open
-        .flat_map(|pack| &pack.batches)
-        .flat_map(|batch| &batch.index.records)
-        .filter_map(|record| match record.name {
-            RecordName::Manifest(id) if !void.contains(&id) => Some(id),
-            _ => None,
-        })
-        .collect();
-    for some in candidates.chunks(LOOKUP) {
-        inner.void(unknown(inner, some).await?).await?;
-    }
+    agree(inner, packs).await?;
     settle(inner, packs).await
 }
 
@@ -78,9 +68,54 @@ async fn settle(inner: &Inner, packs: &[PackContents]) -> Result<()> {
     Ok(())
 }
 
-async fn unknown(inner: &Inner, manifests: &[ManifestId]) -> Result<Vec<ManifestId>> {
-    let rows: Vec<_> = manifests.iter().map(|id| manifest_row(*id)).collect();
-    let found = inner.catalog.read(&rows).await?;
-    let missing = manifests.iter().zip(found).filter(|(_, row)| row.is_none());
-    Ok(missing.map(|(id, _)| *id).collect())
+/// Commits this writer's own row; gives the version of that commit.
+pub(super) async fn mark(inner: &Inner) -> Result<u64> {
+    let mut own = Commit::new();
+    own.put(RowKey::new(WRITERS, inner.writer.0), bytes::Bytes::new());
+    match inner.catalog.commit(own).await? {
+        Outcome::Applied { version } => Ok(version),
+        Outcome::Conflict(_) | Outcome::Unknown => {
+            Err(Error::new(ErrorKind::Unavailable, "the row of a writer"))
+        }
+    }
+}
+
+/// Makes what these packs say last of each manifest agree with the catalog: voids what it does not know,
+/// and appends again what it kept and a removal voided.
+async fn agree(inner: &Inner, packs: &[PackContents]) -> Result<()> {
+    let by_id: BTreeMap<_, _> = packs.iter().map(|pack| (pack.header.pack, pack)).collect();
+    let mut said = BTreeMap::new();
+    let mut chains = Chains::default();
+    for span in in_order(packs.iter().filter_map(PackSpan::of).collect()) {
+        for batch in &by_id[&span.pack].batches {
+            let next = PlacedBatch { pack: span.pack, batch: batch.clone() };
+            chains.push(next).stands.iter().for_each(|placed| note(&mut said, placed));
+        }
+    }
+    chains.finish().iter().for_each(|placed| note(&mut said, placed));
+    let of = |wanted| said.iter().filter(move |(_, said)| **said == wanted).map(|(id, _)| *id);
+    let (here, void): (Vec<_>, Vec<_>) = (of(Said::Here).collect(), of(Said::Void).collect());
+    for some in split(inner, &here).await?.1.chunks(VOIDS) {
+        inner.void(some.to_vec()).await?;
+    }
+    reassert(inner, &void).await
+}
+
+/// What a batch says of a manifest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Said {
+    /// It is here.
+    Here,
+    /// It is not visible.
+    Void,
+}
+
+/// Voids of a batch count behind its records.
+fn note(said: &mut BTreeMap<ManifestId, Said>, placed: &PlacedBatch) {
+    for record in &placed.batch.index.records {
+        if let RecordName::Manifest(id) = record.name {
+            said.insert(id, Said::Here);
+        }
+    }
+    said.extend(placed.batch.index.voids.iter().map(|id| (*id, Said::Void)));
 }

@@ -278,17 +278,14 @@ pub(super) async fn finish(
     hold: Arc<Hold>,
 ) -> Result<Staged> {
     let Finished { writer, id: file_id } = manifest;
-    if spec.metadata.len() > METADATA_BYTES_MAX {
+    let metadata = spec.metadata.bytes();
+    if metadata.len() > METADATA_BYTES_MAX {
         return Err(Error::new(ErrorKind::LimitExceeded, "metadata of a file"));
     }
     let key = inner.keys.item_key(&spec.item).await?;
     let id = id_block(spec);
     let file_id = file_id.map(|id| Digest { kind: DigestKind::FileId, value: id.to_vec() });
-    let tail = Tail {
-        digests: file_id.into_iter().collect(),
-        facts: Bytes::new(),
-        metadata: spec.metadata.clone(),
-    };
+    let tail = Tail { digests: file_id.into_iter().collect(), facts: Bytes::new(), metadata };
     let block = inner.keys.key_block(&spec.item)?;
     let length = writer.length();
     let keys = ManifestKeys { vault: inner.keys.vault_key(), item: &key };
@@ -315,7 +312,7 @@ fn id_block(spec: &FileSpec) -> IdBlock {
         kind: spec.item.kind as u8,
         item: spec.item.id,
         role: spec.role as u8,
-        generation: spec.generation,
+        generation: 0,
         sequence: 0,
         slot: spec.item.slot,
         replaces: spec.replaces.clone(),

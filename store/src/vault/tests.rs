@@ -43,13 +43,7 @@ impl Bench {
 
     async fn spec(&self, role: FileRole) -> FileSpec {
         let item = self.vault.new_item(&self.store, ItemKind::Object, SlotChoice::OfStore).await;
-        FileSpec {
-            item: item.unwrap(),
-            role,
-            generation: 0,
-            replaces: Vec::new(),
-            metadata: Bytes::from_static(b"name"),
-        }
+        FileSpec::new(item.unwrap(), role, Metadata::Known(Bytes::from_static(b"name")))
     }
 
     async fn stage(&self, bytes: &Bytes, role: FileRole) -> Staged {

@@ -276,7 +276,7 @@ fn a_pack_tells_what_is_authentic_in_it() {
     assert_eq!((contents.end, contents.damaged.len()), (PackEnd::Open, 0));
     let [first, second] = &contents.batches[..] else { panic!("two batches") };
     assert_eq!(second.index.previous, first.hash);
-    assert_eq!((second.index.sequence, second.index.acknowledged), (4, 3));
+    assert_eq!((second.index.sequence, second.index.acknowledged), (2, 3));
     assert_eq!((second.index.tombstones.len(), second.index.voids.len()), (1, 1));
     let manifests = second.index.records.iter();
     assert!(manifests.clone().all(|record| matches!(record.name, RecordName::Manifest(_))));
@@ -336,16 +336,16 @@ fn a_pack_whose_header_is_lost_is_read_by_its_name() {
     let (pack, extents) = sample.pack();
     let id = extents[0].pack;
     let sound = read_pack(&pack, &sample.vault_key).unwrap();
-    assert_eq!(read_pack_of(id, &pack, &sample.vault_key), sound);
+    assert_eq!(read_pack_of(id, &&pack[..], &sample.vault_key), sound);
     let mut lost = pack.clone();
     lost[..41].fill(0);
     assert!(read_pack(&lost, &sample.vault_key).is_err());
-    let found = read_pack_of(id, &lost, &sample.vault_key);
+    let found = read_pack_of(id, &&lost[..], &sample.vault_key);
     assert_eq!((found.batches, found.damaged.first()), (sound.batches, Some(&(0..41))));
     for length in [0, 1, 41] {
-        let found = read_pack_of(id, &vec![0; length], &sample.vault_key);
+        let found = read_pack_of(id, &&vec![0; length][..], &sample.vault_key);
         assert_eq!((found.batches.len(), found.end), (0, PackEnd::Torn(0..length as u64)));
     }
     // Renamed, its indexes open nowhere.
-    assert!(read_pack_of(PackId([9; 16]), &pack, &sample.vault_key).batches.is_empty());
+    assert!(read_pack_of(PackId([9; 16]), &&pack[..], &sample.vault_key).batches.is_empty());
 }

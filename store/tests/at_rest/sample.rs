@@ -172,7 +172,7 @@ impl Sample {
         let (manifest, chunks) = self.manifest(&[Self::body(5000), Self::body(70_000)]);
         let mut records: Vec<SealedRecord> = chunks.iter().map(SealedRecord::from).collect();
         records.push(SealedRecord::from(&manifest));
-        let first = Batch { records, sequence: 3, ..Batch::default() };
+        let first = Batch { records, ..Batch::default() };
         let first = store.append(first).now_or_never().unwrap().unwrap();
         store.acknowledge(3);
         let inline = self.inline(&Self::body(300));
@@ -182,7 +182,6 @@ impl Sample {
             tombstones: vec![tombstone],
             voids: vec![ManifestId([8; 16])],
             bridges: Vec::new(),
-            sequence: 4,
         };
         let second = store.append(second).now_or_never().unwrap().unwrap();
         (store.pack_bytes(), [first.extents(), second.extents()].concat())

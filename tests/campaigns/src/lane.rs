@@ -6,8 +6,8 @@ use readvault_store::{
     Result,
     catalog::RowKey,
     vault::{
-        BodyError, Committed, DomainChoice, FileRef, FileRole, FileSpec, Item, ItemKind, Removal,
-        SlotChoice, StageError, Staged, Store, Vault, VaultCommit,
+        BodyError, Committed, DomainChoice, FileRef, FileRole, FileSpec, Item, ItemKind, Metadata,
+        Removal, SlotChoice, StageError, Staged, Store, Vault, VaultCommit,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -213,8 +213,7 @@ impl Lane<'_> {
 }
 
 fn spec(item: &Item, role: FileRole) -> FileSpec {
-    let metadata = Bytes::from_static(b"campaign");
-    FileSpec { item: item.clone(), role, generation: 0, replaces: Vec::new(), metadata }
+    FileSpec::new(item.clone(), role, Metadata::Known(Bytes::from_static(b"campaign")))
 }
 
 /// Adds to `commit` that `staged` has the name.

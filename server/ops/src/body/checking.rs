@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
 };
 
@@ -22,6 +23,18 @@ pub struct Digests {
     pub checksums: Vec<Checksum>,
 }
 
+/// Where the digests of a body stand once it was read to its end without an error. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Noted(Arc<OnceLock<Digests>>);
+
+impl Noted {
+    /// The digests; empty before the end, and of a body that nothing was computed of.
+    #[must_use]
+    pub fn digests(&self) -> Digests {
+        self.0.get().cloned().unwrap_or_default()
+    }
+}
+
 /// Whether the MD5 of a body is wanted although none was declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Md5Wish {
@@ -39,7 +52,7 @@ pub struct Checking {
     left: u64,
     md5: Option<Md5>,
     hashers: Vec<Hasher>,
-    digests: Digests,
+    noted: Noted,
     ended: bool,
 }
 
@@ -65,7 +78,7 @@ impl Checking {
             left: body.length,
             md5: wanted.then(Md5::new),
             hashers: algorithms.into_iter().map(Hasher::new).collect(),
-            digests: Digests::default(),
+            noted: Noted::default(),
             ended: false,
             body,
         }
@@ -74,7 +87,13 @@ impl Checking {
     /// What was computed; empty unless the stream was read to its end without an error.
     #[must_use]
     pub fn into_digests(self) -> Digests {
-        self.digests
+        self.noted.digests()
+    }
+
+    /// The same, noting its digests in `noted`, too.
+    #[must_use]
+    pub fn noting(self, noted: Noted) -> Self {
+        Self { noted, ..self }
     }
 
     fn pass(&mut self, bytes: &Bytes) -> Result<()> {
@@ -107,7 +126,8 @@ impl Checking {
                 return Err(bad_digest(declared.algorithm().name()));
             }
         }
-        self.digests = Digests { md5, checksums: computed };
+        // The end is met once: nobody noted anything before.
+        let _ = self.noted.0.set(Digests { md5, checksums: computed });
         Ok(())
     }
 }

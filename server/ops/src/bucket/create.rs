@@ -1,6 +1,6 @@
 //! CreateBucket.
 
-use readvault_store::{catalog::Commit, vault::DomainChoice};
+use readvault_store::vault::{DomainChoice, VaultCommit};
 
 use super::{Bucket, BucketKind, Buckets, name, row};
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
     authorize::Permit,
     core::{Stored, encode},
     fault::Result,
+    kept::{self, Owner},
     sequence_store::{self, SequenceStore},
 };
 
@@ -46,15 +47,17 @@ impl Buckets {
             None => DomainChoice::Own,
         };
         let store = self.core.vault().create_store(&self.core.site().account, domain).await?;
+        let kind = BucketKind::Objects { store: store.clone(), drop_of: new.drop_of };
         let bucket = Bucket {
             name: new.name,
-            kind: BucketKind::Objects { store, drop_of: new.drop_of },
+            kind,
             created_ms: self.core.now_ms(),
             tags: new.tags,
             closing: false,
         };
-        let mut commit = Commit::new();
-        commit.absent(row.clone()).put(row, encode(&bucket));
+        let mut commit = VaultCommit::default();
+        commit.commit.absent(row.clone()).put(row.clone(), encode(&bucket));
+        kept::keep(&self.core, &mut commit, Owner::store(&store), (&[row], &[])).await?;
         let applied = self.core.commit(commit).await?;
         self.forget(&bucket.name);
         if applied { Ok(()) } else { Err(owned()) }

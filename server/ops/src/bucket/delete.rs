@@ -1,6 +1,9 @@
 //! DeleteBucket.
 
-use readvault_store::catalog::{Commit, Fold, ScanRange};
+use readvault_store::{
+    catalog::{Commit, Fold, ScanRange},
+    vault::VaultCommit,
+};
 
 use super::{Bucket, BucketKind, Buckets, no_such_bucket, row};
 use crate::{
@@ -8,7 +11,7 @@ use crate::{
     authorize::Permit,
     core::{DECISIONS_MAX, contended, encode},
     fault::Result,
-    multipart, tables,
+    kept, multipart, tables,
 };
 
 impl Buckets {
@@ -48,8 +51,9 @@ impl Buckets {
                     "the bucket holds objects or unfinished multipart uploads",
                 ));
             }
-            let mut commit = Commit::new();
-            commit.unchanged(row.clone(), marked.version).delete(row.clone());
+            let mut commit = VaultCommit::default();
+            commit.commit.unchanged(row.clone(), marked.version).delete(row.clone());
+            kept::end(&self.core, &mut commit, &row).await?;
             if self.core.commit(commit).await? {
                 self.forget(name);
                 return Ok(());

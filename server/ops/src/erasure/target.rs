@@ -10,7 +10,7 @@ use crate::{
     Fault, FaultKind,
     core::{Core, DECISIONS_MAX, contended},
     fault::Result,
-    read_set, reference,
+    kept, read_set, reference,
     reference::{ReferenceStatus, delete::mark},
 };
 
@@ -112,20 +112,25 @@ impl Target {
                 _ => return Ok(()),
             };
             let mut commit = Commit::new();
-            match self {
+            let row = match self {
                 Self::ReadSet { store, id } => {
                     let stored = read_set::load(core, store, id).await?;
-                    commit.unchanged(read_set::row(store, id), stored.version);
+                    let row = read_set::row(store, id);
+                    commit.unchanged(row.clone(), stored.version);
                     read_set::index::remove(&mut commit, &stored.value);
+                    row
                 }
                 Self::Reference { store, id } => {
                     let (stored, row) =
                         (reference::load(core, store, id).await?, reference::row(store, id));
-                    commit.unchanged(row.clone(), stored.version).delete(row);
+                    commit.unchanged(row.clone(), stored.version).delete(row.clone());
+                    row
                 }
-            }
+            };
             let removes = vec![Removal { item, files: found.files }];
-            if core.commit(VaultCommit { commit, files: Vec::new(), removes }).await? {
+            let mut commit = VaultCommit { commit, files: Vec::new(), removes };
+            kept::end(core, &mut commit, &row).await?;
+            if core.commit(commit).await? {
                 return Ok(());
             }
         }

@@ -6,7 +6,7 @@ use readvault_store::{
     catalog::Commit,
     keys::{MemoryKeyProvider, ShredSlots},
     receipts::verify,
-    vault::{FileRef, FileRole, FileSpec, SlotChoice, Vault, VaultCommit},
+    vault::{FileRef, FileRole, FileSpec, Metadata, SlotChoice, Vault, VaultCommit},
 };
 
 use super::*;
@@ -78,13 +78,7 @@ impl Rig {
     async fn read_set(&self, id: &str, bytes: Vec<u8>) -> ReadSet {
         let store = &self.store.store;
         let item = self.vault().new_item(store, ItemKind::ReadSet, SlotChoice::Own).await.unwrap();
-        let spec = FileSpec {
-            item: item.clone(),
-            role: FileRole::Source1,
-            generation: 0,
-            replaces: Vec::new(),
-            metadata: Bytes::new(),
-        };
+        let spec = FileSpec::new(item.clone(), FileRole::Source1, Metadata::None);
         let body = futures::stream::iter([Ok(Bytes::from(bytes))]);
         let staged = self.vault().stage(spec, body).await.unwrap();
         let source1 = ReadSetFile {

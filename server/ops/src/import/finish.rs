@@ -4,7 +4,7 @@ use bytes::Bytes;
 use readvault_inspect_protocol::{Container, SequenceFact, Summary};
 use readvault_store::{
     catalog::Commit,
-    vault::{FileRole, Staged, VaultCommit},
+    vault::{FileRole, VaultCommit},
 };
 
 use super::{ImportItem, ItemStatus, StoredItem, job::Work};
@@ -13,6 +13,7 @@ use crate::{
     core::{Core, encode},
     fault::Result,
     inspection::{apply, stage_bytes, stage_index},
+    kept::{self, Owner},
     read_set::{
         ReadSetFile, ReadSetStatus,
         details::{Birth, draw_etag, import_names},
@@ -64,8 +65,10 @@ pub(super) async fn read_set(
     sequence_store::hold(&mut commit, &store, binding.as_deref());
     reference::hold(&mut commit, found.as_ref());
     index::add(&mut commit, &made);
-    finished(work, &mut commit, made.id);
-    applied(core, commit, staged).await
+    finished(work, &mut commit, made.id.clone());
+    let mut commit = VaultCommit { commit, files: staged, removes: Vec::new() };
+    crate::read_set::keep(core, &mut commit, &made).await?;
+    applied(core, commit).await
 }
 
 /// Makes the reference that the judged source of `work` becomes.
@@ -120,8 +123,13 @@ pub(super) async fn reference(
     let mut commit = Commit::new();
     reference_store::hold(&mut commit, &store);
     commit.put(reference::row(&made.reference_store, &made.id), encode(&made));
-    finished(work, &mut commit, made.id);
-    applied(core, commit, std::iter::once(listed).chain(index_staged).collect()).await
+    finished(work, &mut commit, made.id.clone());
+    let files = std::iter::once(listed).chain(index_staged).collect();
+    let mut commit = VaultCommit { commit, files, removes: Vec::new() };
+    let rows = [reference::row(&made.reference_store, &made.id)];
+    let taken = [("reference", made.id.as_str())];
+    kept::keep(core, &mut commit, Owner::item(&made.item), (&rows, &taken)).await?;
+    applied(core, commit).await
 }
 
 fn stored(item: &ImportItem) -> Result<&StoredItem> {
@@ -144,8 +152,8 @@ fn finished(work: &Work<'_>, commit: &mut Commit, made: String) {
     work.put(commit, &item);
 }
 
-async fn applied(core: &Core, commit: Commit, files: Vec<Staged>) -> Result<()> {
-    if core.commit(VaultCommit { commit, files, removes: Vec::new() }).await? {
+async fn applied(core: &Core, commit: VaultCommit) -> Result<()> {
+    if core.commit(commit).await? {
         return Ok(());
     }
     Err(Fault::new(FaultKind::Conflict, "the store changed while a source was imported"))

@@ -3,13 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::StreamExt;
 use readvault_store::{
     catalog::Commit,
     vault::{
-        BodyError, FileRole, FileSpec, Item, ItemKind, Removal, SlotChoice, Staged, Store,
-        VaultCommit,
+        BodyError, FileRole, FileSpec, Item, ItemKind, Metadata, Removal, SlotChoice, Staged,
+        Store, VaultCommit,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -182,13 +181,7 @@ impl ImportSources {
         if file.length == 0 {
             return Err(Fault::invalid(format!("{uri}: the object is empty")));
         }
-        let spec = FileSpec {
-            item: item.clone(),
-            role,
-            generation: 0,
-            replaces: Vec::new(),
-            metadata: Bytes::new(),
-        };
+        let spec = FileSpec::new(item.clone(), role, Metadata::None);
         let vault = self.core.vault();
         if let Some(staged) = vault.adopt(spec.clone(), file).await? {
             return Ok(staged);

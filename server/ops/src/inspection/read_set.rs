@@ -57,7 +57,9 @@ impl InspectReadSets {
         claim.end(&mut commit);
         commit.unchanged(read_set::row(&old.sequence_store, &old.id), stored.version);
         index::replace(&mut commit, old, &new);
-        if self.core.commit(VaultCommit { commit, files, removes: Vec::new() }).await? {
+        let mut commit = VaultCommit { commit, files, removes: Vec::new() };
+        read_set::keep(&self.core, &mut commit, &new).await?;
+        if self.core.commit(commit).await? {
             return Ok(Attempt::Ended);
         }
         Err(Fault::new(FaultKind::Conflict, "the read set changed while it was inspected"))

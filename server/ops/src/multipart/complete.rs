@@ -15,6 +15,7 @@ use crate::{
     object::{
         condition::WriteConditions,
         etag,
+        named::Told,
         put::{NewObject, PutAnswer, PutObject, spec},
         range::push_part,
     },
@@ -68,19 +69,14 @@ impl Multiparts {
         let vault = self.core().vault();
         let item = vault.new_item(&open.store, ItemKind::Object, slot).await?;
         let modified_ms = self.core().now_ms();
-        let spec = spec(&item, &target, modified_ms, &place)?;
+        let etag = etag::of_parts(chosen.iter().map(|part| part.etag.as_str()));
+        let told = Told::OfParts { etag: etag.clone(), checksums: checksums.clone() };
+        let spec = spec(&item, (&target, modified_ms), &place, told)?;
         let files: Vec<FileRef> = chosen.iter().map(|part| part.file.clone()).collect();
         let staged = vault.assemble(spec, &files).await?;
         let mut runs = Vec::new();
         chosen.iter().for_each(|part| push_part(&mut runs, part.file.length));
-        let new = NewObject {
-            target,
-            item,
-            etag: etag::of_parts(chosen.iter().map(|part| part.etag.as_str())),
-            modified_ms,
-            checksums,
-            parts: runs,
-        };
+        let new = NewObject { target, item, etag, modified_ms, checksums, parts: runs };
         let mut commit = VaultCommit::default();
         commit.commit.unchanged(open.row.clone(), open.upload.version);
         let whole = self.end(&mut commit, &open.row, &open.upload.value, &put);

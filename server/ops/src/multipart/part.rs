@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use readvault_store::{
     catalog::RowKey,
-    vault::{FileRole, FileSpec, Item, ItemKind, SlotChoice, Staged, Store, VaultCommit},
+    vault::{FileRole, FileSpec, Item, ItemKind, Metadata, SlotChoice, Staged, Store, VaultCommit},
 };
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Fault, FaultKind,
     authorize::Permit,
-    body::{Body, Checking, Digests, stage_fault},
+    body::{Body, Checking, Digests, Noted, stage_fault},
     core::{Stored, contended, decode, encode},
     fault::Result,
     object::{
@@ -92,6 +92,7 @@ impl Multiparts {
             range,
             md5: self.objects.settings().etag.wish_of_part(),
             compute: open.upload.value.checksum.map(|(algorithm, _)| algorithm),
+            noted: Noted::default(),
         };
         let staged = self.objects.bring(permit, spec, &found, bring).await?;
         self.keep(name, item, number, staged).await
@@ -117,13 +118,7 @@ impl Multiparts {
     async fn part_spec(&self, open: &OpenUpload) -> Result<(Item, FileSpec)> {
         let slot = SlotChoice::Same(open.upload.value.slot);
         let item = self.core().vault().new_item(&open.store, ItemKind::Upload, slot).await?;
-        let spec = FileSpec {
-            item: item.clone(),
-            role: FileRole::Part,
-            generation: 0,
-            replaces: Vec::new(),
-            metadata: bytes::Bytes::new(),
-        };
+        let spec = FileSpec::new(item.clone(), FileRole::Part, Metadata::None);
         Ok((item, spec))
     }
 
@@ -140,7 +135,7 @@ impl Multiparts {
             number,
             item: item.id,
             file: staged.file().clone(),
-            etag: etag::of(&digests, self.core().entropy()),
+            etag: etag::of(&digests, etag::draw(self.core().entropy())),
             modified_ms: self.core().now_ms(),
             checksums: digests.checksums,
         };

@@ -10,12 +10,13 @@ use super::{
     condition::ReadConditions,
     etag,
     find::Name,
+    named::Told,
     put::{NewObject, PutAnswer, PutObject, spec},
 };
 use crate::{
     Fault, FaultKind,
     authorize::Permit,
-    body::{Algorithm, Body, Checking, Declared, Digests, checking::Md5Wish, stage_fault},
+    body::{Algorithm, Body, Checking, Declared, Digests, Noted, checking::Md5Wish, stage_fault},
     fault::Result,
 };
 
@@ -92,19 +93,23 @@ impl Objects {
         let store = place.bucket.value.objects()?;
         let item = vault.new_item(store, ItemKind::Object, SlotChoice::OfStore).await?;
         let modified_ms = self.core().now_ms();
-        let spec = spec(&item, &target, modified_ms, &place)?;
         let known = known_checksums(&found.checksums, copy.algorithm);
+        let (drawn, noted) = (etag::draw(self.core().entropy()), Noted::default());
+        let (known_too, noted_too) = (known.clone(), noted.clone());
+        let told = Told::AtTheEnd { drawn: drawn.clone(), known: known_too, noted: noted_too };
+        let spec = spec(&item, (&target, modified_ms), &place, told)?;
         let bring = Bring {
             range: 0..found.file.length,
             md5: self.settings().etag.wish_of_object(found.file.length),
             compute: if known.is_some() { None } else { copy.algorithm },
+            noted,
         };
         let (staged, digests) = self.bring(permit, spec, &found, bring).await?;
         let whole = known.unwrap_or_else(|| digests.checksums.clone());
         let new = NewObject {
             target,
             item,
-            etag: etag::of(&digests, self.core().entropy()),
+            etag: etag::of(&digests, drawn),
             modified_ms,
             checksums: Checksums { whole, composite: None },
             parts: Vec::new(),
@@ -140,7 +145,7 @@ impl Objects {
                 ..Declared::default()
             },
         };
-        let mut checking = Checking::new(body, bring.md5);
+        let mut checking = Checking::new(body, bring.md5).noting(bring.noted);
         let staged = vault.stage(spec, &mut checking).await.map_err(stage_fault)?;
         Ok((staged, checking.into_digests()))
     }
@@ -151,6 +156,7 @@ pub(crate) struct Bring {
     pub(crate) range: Range<u64>,
     pub(crate) md5: Md5Wish,
     pub(crate) compute: Option<Algorithm>,
+    pub(crate) noted: Noted,
 }
 
 /// The checksums that a copy inherits; none when one must be computed.

@@ -42,13 +42,17 @@ impl Rule {
     }
 }
 
-/// The ETag of a whole object or of a part: its MD5 where that was computed, else an opaque one.
+/// An opaque ETag.
 #[must_use]
-pub fn of(digests: &Digests, entropy: &dyn Entropy) -> String {
-    match digests.md5 {
-        Some(md5) => hex::encode(md5),
-        None => format!("{}-1", hex::encode(random::<16>(entropy))),
-    }
+pub fn draw(entropy: &dyn Entropy) -> String {
+    format!("{}-1", hex::encode(random::<16>(entropy)))
+}
+
+/// The ETag of a whole object or of a part: its MD5 where that was computed, else the opaque one that was
+/// drawn for it.
+#[must_use]
+pub fn of(digests: &Digests, drawn: String) -> String {
+    digests.md5.map_or(drawn, hex::encode)
 }
 
 /// The ETag of an object made of parts with these ETags: as AWS makes it, where those are MD5s.
@@ -75,10 +79,10 @@ mod tests {
     #[test]
     fn md5_where_it_is_known_and_opaque_otherwise() {
         let known = Digests { md5: Some(Md5::digest(b"").into()), checksums: vec![] };
-        assert_eq!(of(&known, &System), "d41d8cd98f00b204e9800998ecf8427e");
-        let opaque = of(&Digests::default(), &System);
+        assert_eq!(of(&known, draw(&System)), "d41d8cd98f00b204e9800998ecf8427e");
+        let opaque = of(&Digests::default(), draw(&System));
         assert!(opaque.len() == 34 && opaque.ends_with("-1"));
-        assert_ne!(opaque, of(&Digests::default(), &System));
+        assert_ne!(opaque, of(&Digests::default(), draw(&System)));
     }
 
     #[test]

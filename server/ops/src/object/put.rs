@@ -1,27 +1,25 @@
 //! PutObject, and the commit by which every new object becomes visible.
 
-use bytes::Bytes;
 use readvault_store::{
     ids::ItemId,
     vault::{FileRole, FileSpec, Item, ItemKind, SlotChoice, Staged, VaultCommit},
 };
-use serde::Serialize;
 
 use super::{
     Attributes, Checksums, METADATA_BYTES_MAX, Object, Objects, PUT_BYTES_MAX, Place,
-    condition::WriteConditions, etag, key, tags,
+    condition::WriteConditions,
+    etag, key,
+    named::{Named, Told},
+    tags,
 };
 use crate::{
     Fault, FaultKind,
     authorize::Permit,
-    body::{Body, Checking, stage_fault},
+    body::{Body, Checking, Noted, stage_fault},
     bucket::guard,
     core::{contended, encode},
     fault::Result,
 };
-
-/// Bytes of what a rebuild needs of an object, at most (the vault's limit).
-const REBUILD_BYTES_MAX: usize = 16 << 10;
 
 /// Where an object is put, what is said about it, and on what conditions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,16 +45,6 @@ pub struct PutAnswer {
     pub checksums: Checksums,
     /// Its length in bytes.
     pub length: u64,
-}
-
-/// What a rebuild needs to name an object again.
-#[derive(Serialize)]
-struct Rebuild<'a> {
-    bucket: &'a str,
-    key: &'a str,
-    modified_ms: u64,
-    #[serde(flatten)]
-    attributes: &'a Attributes,
 }
 
 /// What a new object is, beside its bytes.
@@ -107,15 +95,17 @@ impl Objects {
         let vault = self.core().vault();
         let item = vault.new_item(store, ItemKind::Object, SlotChoice::OfStore).await?;
         let modified_ms = self.core().now_ms();
-        let spec = spec(&item, &target, modified_ms, &place)?;
+        let (drawn, noted) = (etag::draw(self.core().entropy()), Noted::default());
+        let told = Told::AtTheEnd { drawn: drawn.clone(), known: None, noted: noted.clone() };
+        let spec = spec(&item, (&target, modified_ms), &place, told)?;
         let wish = self.settings.etag.wish_of_object(body.length);
-        let mut checking = Checking::new(body, wish);
+        let mut checking = Checking::new(body, wish).noting(noted);
         let staged = vault.stage(spec, &mut checking).await.map_err(stage_fault)?;
         let digests = checking.into_digests();
         let new = NewObject {
             target,
             item,
-            etag: etag::of(&digests, self.core().entropy()),
+            etag: etag::of(&digests, drawn),
             modified_ms,
             checksums: Checksums { whole: digests.checksums, composite: None },
             parts: Vec::new(),
@@ -194,28 +184,15 @@ impl Place {
     }
 }
 
-/// What the bytes of a new object are staged as.
+/// What the bytes of the object `target`, put at `modified_ms`, are staged as.
 pub(crate) fn spec(
     item: &Item,
-    target: &PutObject,
-    modified_ms: u64,
+    (target, modified_ms): (&PutObject, u64),
     place: &Place,
+    told: Told,
 ) -> Result<FileSpec> {
-    let metadata: Bytes = encode(&Rebuild {
-        bucket: &target.bucket,
-        key: &target.key,
-        modified_ms,
-        attributes: &target.attributes,
-    });
-    if metadata.len() > REBUILD_BYTES_MAX {
-        let message = "the headers of the object are too large";
-        return Err(Fault::new(FaultKind::MetadataTooLarge, message));
-    }
-    Ok(FileSpec {
-        item: item.clone(),
-        role: FileRole::Object,
-        generation: 0,
-        replaces: place.replaces(),
-        metadata,
-    })
+    let named = Named::new(target, modified_ms);
+    let metadata = told.metadata(named)?;
+    let spec = FileSpec::new(item.clone(), FileRole::Object, metadata);
+    Ok(spec.replacing(place.replaces()))
 }

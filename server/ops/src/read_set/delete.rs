@@ -10,6 +10,7 @@ use crate::{
     authorize::Permit,
     core::{Core, DECISIONS_MAX, contended},
     fault::Result,
+    kept,
 };
 
 /// Deletes the read set `id` of `store`: its rows, and its files by a tombstone that a rebuild
@@ -24,7 +25,9 @@ pub async fn delete(core: &Core, _permit: &Permit, store: &str, id: &str) -> Res
         commit.unchanged(row(store, id), stored.version);
         index::remove(&mut commit, &stored.value);
         let removes = vec![removal(&stored.value)];
-        if core.commit(VaultCommit { commit, files: Vec::new(), removes }).await? {
+        let mut commit = VaultCommit { commit, files: Vec::new(), removes };
+        kept::end(core, &mut commit, &row(store, id)).await?;
+        if core.commit(commit).await? {
             return Ok(());
         }
     }

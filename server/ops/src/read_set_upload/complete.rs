@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use readvault_store::{
     catalog::Commit,
-    vault::{FileRef, FileRole, FileSpec, Item, ItemKind, SlotChoice, Staged, VaultCommit},
+    vault::{
+        FileRef, FileRole, FileSpec, Item, ItemKind, Metadata, SlotChoice, Staged, VaultCommit,
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +22,7 @@ use crate::{
     inspection,
     jobs::Jobs,
     read_set::{
-        ReadSetFile, ReadSetStatus,
+        self, ReadSetFile, ReadSetStatus,
         details::{Birth, draw_etag, upload_names},
         index,
     },
@@ -169,13 +170,7 @@ async fn assemble(
         PartSource::Source1 => FileRole::Source1,
         PartSource::Source2 => FileRole::Source2,
     };
-    let spec = FileSpec {
-        item: item.clone(),
-        role,
-        generation: 0,
-        replaces: Vec::new(),
-        metadata: Bytes::new(),
-    };
+    let spec = FileSpec::new(item.clone(), role, Metadata::None);
     Ok(core.vault().assemble(spec, parts).await?)
 }
 
@@ -201,7 +196,9 @@ async fn commit(
     once.keep(core, &mut commit, &id);
     let inspect = inspection::enqueue(jobs, &mut commit, &read_set);
     let clean = discard::enqueue(jobs, &mut commit, &upload.value);
-    if !core.commit(VaultCommit { commit, files, removes: Vec::new() }).await? {
+    let mut commit = VaultCommit { commit, files, removes: Vec::new() };
+    read_set::keep(core, &mut commit, &read_set).await?;
+    if !core.commit(commit).await? {
         return Err(contended());
     }
     jobs.wake(inspect);

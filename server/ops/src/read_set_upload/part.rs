@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 use readvault_store::{
     catalog::Commit,
     vault::{
-        BodyError, FileRole, FileSpec, Item, ItemKind, Removal, SlotChoice, Staged, VaultCommit,
+        BodyError, FileRole, FileSpec, Item, ItemKind, Metadata, Removal, SlotChoice, Staged,
+        VaultCommit,
     },
 };
 use sha2::{Digest, Sha256};
@@ -103,13 +104,7 @@ async fn stage<S>(core: &Core, permit: &Permit, item: Item, body: S) -> Result<S
 where
     S: Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
 {
-    let spec = FileSpec {
-        item,
-        role: FileRole::Part,
-        generation: 0,
-        replaces: Vec::new(),
-        metadata: Bytes::new(),
-    };
+    let spec = FileSpec::new(item, FileRole::Part, Metadata::None);
     let permit = permit.clone();
     let body = body.map(move |piece| {
         if permit.live() {

@@ -11,6 +11,7 @@ use crate::{
     authorize::Permit,
     core::{Core, DECISIONS_MAX, Stored, contended, decode, encode},
     fault::Result,
+    kept,
     read_set::index::uses_reference,
     sequence_store::SequenceStore,
     tables,
@@ -43,7 +44,9 @@ pub async fn delete(core: &Core, _permit: &Permit, store: &str, id: &str) -> Res
         let mut commit = Commit::new();
         commit.unchanged(row(store, id), marked.version).delete(row(store, id));
         let removes = vec![Removal { item: reference.item.id, files }];
-        if core.commit(VaultCommit { commit, files: Vec::new(), removes }).await? {
+        let mut commit = VaultCommit { commit, files: Vec::new(), removes };
+        kept::end(core, &mut commit, &row(store, id)).await?;
+        if core.commit(commit).await? {
             return Ok(());
         }
     }

@@ -1,6 +1,6 @@
 //! CreateReferenceStore.
 
-use readvault_store::{catalog::Commit, vault::DomainChoice};
+use readvault_store::vault::{DomainChoice, VaultCommit};
 use serde::Serialize;
 
 use super::{ReferenceStore, only_row, row};
@@ -10,6 +10,7 @@ use crate::{
     core::{Core, DECISIONS_MAX, Stored, contended, encode},
     fault::Result,
     idempotency::Once,
+    kept::{self, Owner},
 };
 
 /// First number of a reference store: ids have ten digits.
@@ -60,11 +61,15 @@ pub async fn create(
             created_ms: core.now_ms(),
             closing: false,
         };
-        let mut commit = Commit::new();
+        let mut vault = VaultCommit::default();
+        let commit = &mut vault.commit;
         commit.absent(only.clone()).put(only.clone(), encode(&store.id));
         commit.absent(row(&store.id)).put(row(&store.id), encode(&store));
-        once.keep(core, &mut commit, &store);
-        if core.commit(commit).await? {
+        once.keep(core, commit, &store);
+        let rows = [row(&store.id), only.clone()];
+        let taken = [("reference_store", store.id.as_str())];
+        kept::keep(core, &mut vault, Owner::store(&store.store), (&rows, &taken)).await?;
+        if core.commit(vault).await? {
             return Ok(store);
         }
     }

@@ -1,6 +1,6 @@
 //! DeleteReferenceStore.
 
-use readvault_store::catalog::Commit;
+use readvault_store::{catalog::Commit, vault::VaultCommit};
 
 use super::{load, only_row, row};
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
     authorize::Permit,
     core::{Core, DECISIONS_MAX, contended, encode, key_of},
     fault::Result,
+    kept,
     listing::any,
     tables,
 };
@@ -36,9 +37,10 @@ pub async fn delete(core: &Core, _permit: &Permit, id: &str) -> Result<()> {
                 "the reference store still holds references; delete them first",
             ));
         }
-        let mut commit = Commit::new();
-        commit.unchanged(row(id), marked.version).delete(row(id));
-        commit.delete(only_row(core.site()));
+        let mut commit = VaultCommit::default();
+        commit.commit.unchanged(row(id), marked.version).delete(row(id));
+        commit.commit.delete(only_row(core.site()));
+        kept::end(core, &mut commit, &row(id)).await?;
         if core.commit(commit).await? {
             return Ok(());
         }

@@ -39,6 +39,8 @@ pub struct PendingObject {
     pub staged: Staged,
     /// SHA-256 of its bytes, hexadecimal.
     pub sha256: String,
+    /// Its ETag, without quotes.
+    pub etag: String,
 }
 
 /// Objects of buckets, as workflows and runs use them. Object-safe; each method judges nothing: the

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use readvault_store::vault::{
-    FileRef, FileRole, FileSpec, Item, ItemKind, SlotChoice, VaultCommit,
+    FileRef, FileRole, FileSpec, Item, ItemKind, Metadata, SlotChoice, VaultCommit,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
@@ -71,13 +71,7 @@ pub(crate) async fn stage(
 ) -> Result<StoredRecord> {
     let store = documents::store(core).await?;
     let item = core.vault().new_item(&store, ItemKind::Document, SlotChoice::Own).await?;
-    let spec = FileSpec {
-        item: item.clone(),
-        role: FileRole::Object,
-        generation: 0,
-        replaces: Vec::new(),
-        metadata: encode(&json!({ "run": ending.run.id })),
-    };
+    let spec = FileSpec::new(item.clone(), FileRole::Object, Metadata::None);
     let body = encode(&record(core, ending));
     let body = futures::stream::iter([Ok(body)]);
     let staged = core.vault().stage(spec, body).await.map_err(stage_fault)?;

@@ -1,6 +1,6 @@
 //! CreateSequenceStore.
 
-use readvault_store::{catalog::Commit, vault::DomainChoice};
+use readvault_store::vault::{DomainChoice, VaultCommit};
 use serde::Serialize;
 
 use super::{SequenceStore, row};
@@ -10,6 +10,7 @@ use crate::{
     core::{Core, DECISIONS_MAX, contended, encode},
     fault::{Fault, Result},
     idempotency::Once,
+    kept::{self, Owner},
 };
 
 /// First number of a sequence store: ids have ten digits.
@@ -51,22 +52,31 @@ pub async fn create(core: &Core, permit: &Permit, new: NewSequenceStore) -> Resu
             return Ok(store);
         }
         let store = fresh(core, &new).await?;
-        let mut commit = Commit::new();
+        let mut vault = VaultCommit::default();
+        let commit = &mut vault.commit;
         commit.absent(row(&store.id)).put(row(&store.id), encode(&store));
-        let alias = Bucket {
-            name: store.alias.clone(),
-            kind: BucketKind::ReadSets { sequence_store: store.id.clone() },
-            created_ms: store.created_ms,
-            tags: Vec::new(),
-            closing: false,
-        };
+        let alias = alias_bucket(&store);
         commit.absent(bucket::row(&alias.name)).put(bucket::row(&alias.name), encode(&alias));
-        once.keep(core, &mut commit, &store);
-        if core.commit(commit).await? {
+        once.keep(core, commit, &store);
+        let rows = [row(&store.id), bucket::row(&alias.name)];
+        let taken = [("sequence_store", store.id.as_str())];
+        kept::keep(core, &mut vault, Owner::store(&store.store), (&rows, &taken)).await?;
+        if core.commit(vault).await? {
             return Ok(store);
         }
     }
     Err(contended())
+}
+
+/// The bucket under whose name the read sets of `store` are.
+pub(super) fn alias_bucket(store: &SequenceStore) -> Bucket {
+    Bucket {
+        name: store.alias.clone(),
+        kind: BucketKind::ReadSets { sequence_store: store.id.clone() },
+        created_ms: store.created_ms,
+        tags: Vec::new(),
+        closing: false,
+    }
 }
 
 /// Refuses more propagated tags than there may be.

@@ -1,6 +1,6 @@
 //! DeleteSequenceStore.
 
-use readvault_store::catalog::Commit;
+use readvault_store::{catalog::Commit, vault::VaultCommit};
 
 use super::{load, row};
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     bucket,
     core::{Core, DECISIONS_MAX, contended, encode, key_of},
     fault::Result,
+    kept,
     listing::any,
     tables,
 };
@@ -41,9 +42,10 @@ pub async fn delete(core: &Core, _permit: &Permit, id: &str) -> Result<()> {
                 ));
             }
         }
-        let mut commit = Commit::new();
-        commit.unchanged(row(id), marked.version).delete(row(id));
-        commit.delete(bucket::row(&marked.value.alias));
+        let mut commit = VaultCommit::default();
+        commit.commit.unchanged(row(id), marked.version).delete(row(id));
+        commit.commit.delete(bucket::row(&marked.value.alias));
+        kept::end(core, &mut commit, &row(id)).await?;
         if core.commit(commit).await? {
             return Ok(());
         }

@@ -1,14 +1,20 @@
 //! UpdateSequenceStore.
 
-use readvault_store::catalog::Commit;
+use readvault_store::vault::VaultCommit;
 use serde::Serialize;
 
-use super::{SequenceStore, create::check_propagated, load, row};
+use super::{
+    SequenceStore,
+    create::{alias_bucket, check_propagated},
+    load, row,
+};
 use crate::{
     authorize::Permit,
+    bucket,
     core::{Core, DECISIONS_MAX, contended, encode},
     fault::Result,
     idempotency::Once,
+    kept::{self, Owner},
 };
 
 /// What is to change; what is absent stays.
@@ -48,9 +54,14 @@ pub async fn update(
         }
         let stored = load(core, id).await?;
         let changed = apply(stored.value, &change, core.now_ms());
-        let mut commit = Commit::new();
-        commit.unchanged(row(id), stored.version).put(row(id), encode(&changed));
-        once.keep(core, &mut commit, &changed);
+        let mut commit = VaultCommit::default();
+        commit.commit.unchanged(row(id), stored.version).put(row(id), encode(&changed));
+        let alias = alias_bucket(&changed);
+        commit.commit.put(bucket::row(&alias.name), encode(&alias));
+        once.keep(core, &mut commit.commit, &changed);
+        let rows = [row(id), bucket::row(&alias.name)];
+        let taken = [("sequence_store", id)];
+        kept::keep(core, &mut commit, Owner::store(&changed.store), (&rows, &taken)).await?;
         if core.commit(commit).await? {
             return Ok(changed);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use readvault_store::{
     catalog::Commit,
-    vault::{FileRole, FileSpec, ItemKind, SlotChoice, VaultCommit},
+    vault::{FileRole, FileSpec, ItemKind, Metadata, SlotChoice, VaultCommit},
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -112,13 +112,7 @@ impl Workflows {
         let store = documents::store(&self.core).await?;
         let item = vault.new_item(&store, ItemKind::Document, SlotChoice::Own).await?;
         let id = self.core.next_id("workflow", FIRST_ID).await?.to_string();
-        let spec = FileSpec {
-            item: item.clone(),
-            role: FileRole::Object,
-            generation: 0,
-            replaces: Vec::new(),
-            metadata: encode(&serde_json::json!({ "workflow": id })),
-        };
+        let spec = FileSpec::new(item.clone(), FileRole::Object, Metadata::None);
         let sha256 = hex::encode(Sha256::digest(&zip));
         let staged =
             vault.stage(spec, futures::stream::iter([Ok(zip)])).await.map_err(stage_fault)?;
@@ -127,7 +121,8 @@ impl Workflows {
         let mut commit = Commit::new();
         commit.absent(row(&workflow.id)).put(row(&workflow.id), encode(&workflow));
         token.keep(&self.core, &mut commit, &workflow.id);
-        let commit = VaultCommit { commit, files: vec![staged], removes: Vec::new() };
+        let mut commit = VaultCommit { commit, files: vec![staged], removes: Vec::new() };
+        workflow.keep(&self.core, &mut commit).await?;
         if self.core.commit(commit).await? {
             return Ok(workflow);
         }

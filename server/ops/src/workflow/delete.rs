@@ -10,6 +10,7 @@ use crate::{
     authorize::Permit,
     core::{DECISIONS_MAX, contended},
     fault::Result,
+    kept,
 };
 
 impl Workflows {
@@ -25,7 +26,8 @@ impl Workflows {
             let mut commit = Commit::new();
             commit.unchanged(row(id), stored.version).delete(row(id));
             let removal = Removal { item: definition.item.id, files: vec![definition.file] };
-            let commit = VaultCommit { commit, files: Vec::new(), removes: vec![removal] };
+            let mut commit = VaultCommit { commit, files: Vec::new(), removes: vec![removal] };
+            kept::end(&self.core, &mut commit, &row(id)).await?;
             if self.core.commit(commit).await? {
                 return Ok(());
             }

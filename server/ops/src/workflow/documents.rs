@@ -2,14 +2,12 @@
 
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
-use readvault_store::{
-    catalog::Commit,
-    vault::{DomainChoice, FileReader, Store},
-};
+use readvault_store::vault::{DomainChoice, FileReader, Store, VaultCommit};
 
 use crate::{
     core::{Core, encode, row_of},
     fault::Result,
+    kept::{self, Owner},
     tables,
 };
 
@@ -24,8 +22,9 @@ pub(crate) async fn store(core: &Core) -> Result<Store> {
             return Ok(stored.value);
         }
         let store = core.vault().create_store(&core.site().account, DomainChoice::Own).await?;
-        let mut commit = Commit::new();
-        commit.absent(row.clone()).put(row.clone(), encode(&store));
+        let mut commit = VaultCommit::default();
+        commit.commit.absent(row.clone()).put(row.clone(), encode(&store));
+        kept::keep(core, &mut commit, Owner::store(&store), (&[row.clone()], &[])).await?;
         if core.commit(commit).await? {
             return Ok(store);
         }

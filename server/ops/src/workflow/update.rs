@@ -1,6 +1,6 @@
 //! UpdateWorkflow: name, description, storage defaults and README; never the definition.
 
-use readvault_store::catalog::Commit;
+use readvault_store::vault::VaultCommit;
 
 use super::{
     Workflows,
@@ -51,8 +51,9 @@ impl Workflows {
             workflow.storage_type = changed.storage_type.or(workflow.storage_type);
             workflow.storage_capacity = changed.storage_capacity.or(workflow.storage_capacity);
             workflow.readme = changed.readme.or(workflow.readme);
-            let mut commit = Commit::new();
-            commit.unchanged(row(id), stored.version).put(row(id), encode(&workflow));
+            let mut commit = VaultCommit::default();
+            commit.commit.unchanged(row(id), stored.version).put(row(id), encode(&workflow));
+            workflow.keep(&self.core, &mut commit).await?;
             if self.core.commit(commit).await? {
                 return Ok(());
             }

@@ -10,7 +10,7 @@ use readvault_ops::{
 };
 use readvault_store::{
     catalog::Commit,
-    vault::{DomainChoice, FileRole, FileSpec, ItemKind, SlotChoice, Store, VaultCommit},
+    vault::{DomainChoice, FileRole, FileSpec, ItemKind, Metadata, SlotChoice, Store, VaultCommit},
 };
 
 const STORE: &str = "1000000001";
@@ -69,13 +69,7 @@ async fn read_set(
     let mut files = Vec::new();
     let mut kept = Vec::new();
     for (role, name) in [(FileRole::Source1, "reads.bam"), (FileRole::Index, "reads.bam.bai")] {
-        let spec = FileSpec {
-            item: item.clone(),
-            role,
-            generation: 0,
-            replaces: Vec::new(),
-            metadata: Bytes::new(),
-        };
+        let spec = FileSpec::new(item.clone(), role, Metadata::None);
         let bytes = Bytes::from(format!("{name} of {id}").repeat(20_000));
         let sha256 = hex::encode(Algorithm::Sha256.of(&bytes).value());
         let crc64nvme = Algorithm::Crc64Nvme.of(&bytes).text();

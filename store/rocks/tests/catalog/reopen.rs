@@ -48,3 +48,16 @@ async fn another_key_and_a_second_opening_are_refused() {
     assert_eq!(open_with(directory.path(), 2).unwrap_err().kind(), ErrorKind::KeyUnavailable);
     assert_eq!(rows(&open(directory.path())).await.unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn versions_go_on_above_a_floor() {
+    let directory = tempfile::tempdir().unwrap();
+    let open_above = |floor| {
+        let sealer = Arc::new(RowSealer::new(CatalogKey::from_bytes(&[1; 32])));
+        RocksCatalog::open_above(directory.path(), TABLES, (sealer, Arc::new(System)), floor)
+    };
+    let first = put(&open(directory.path()), "a", "b").await;
+    assert_eq!(put(&open_above(first + 1000).unwrap(), "b", "c").await, first + 1001);
+    assert_eq!(put(&open_above(5).unwrap(), "c", "d").await, first + 1002, "a floor never lowers");
+    assert_eq!(rows(&open(directory.path())).await.unwrap().len(), 3);
+}

@@ -11,8 +11,8 @@ use crate::{
     keys::{Available, MemoryKeyProvider},
     testing::MemoryVault,
     vault::{
-        BodyError, DomainChoice, FileRef, FileRole, FileSpec, ItemKind, Removal, SlotChoice,
-        Staged, Store, Vault, VaultCommit,
+        BodyError, DomainChoice, FileRef, FileRole, FileSpec, ItemKind, Metadata, Removal,
+        SlotChoice, Staged, Store, Vault, VaultCommit,
     },
 };
 
@@ -52,13 +52,7 @@ impl Bench {
 
     async fn spec(&self) -> FileSpec {
         let item = self.vault.new_item(&self.store, ItemKind::Object, SlotChoice::OfStore).await;
-        FileSpec {
-            item: item.unwrap(),
-            role: FileRole::Part,
-            generation: 0,
-            replaces: Vec::new(),
-            metadata: Bytes::new(),
-        }
+        FileSpec::new(item.unwrap(), FileRole::Part, Metadata::None)
     }
 
     async fn stage(&self, bytes: &Bytes) -> (Removal, Staged) {

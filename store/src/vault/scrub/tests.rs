@@ -17,8 +17,9 @@ use crate::{
     keys::{MemoryKeyProvider, VaultKeys, VaultKeysParams},
     pack::{Batch, PackContents},
     vault::{
-        BodyError, DomainChoice, FileRef, FileRole, FileSpec, GcOptions, ItemKind, SlotChoice,
-        Store, Vault, VaultCommit, VaultParams, choose::QUARANTINED, chunk_row, manifest_row,
+        BodyError, DomainChoice, FileRef, FileRole, FileSpec, GcOptions, ItemKind, Metadata,
+        SlotChoice, Store, Vault, VaultCommit, VaultParams, choose::QUARANTINED, chunk_row,
+        manifest_row,
     },
 };
 
@@ -122,13 +123,7 @@ impl Bench {
 
     async fn put(&self, bytes: &Bytes, role: FileRole) -> FileRef {
         let item = self.vault.new_item(&self.store, ItemKind::Object, SlotChoice::OfStore).await;
-        let spec = FileSpec {
-            item: item.unwrap(),
-            role,
-            generation: 0,
-            replaces: Vec::new(),
-            metadata: Bytes::new(),
-        };
+        let spec = FileSpec::new(item.unwrap(), role, Metadata::None);
         let body = stream::iter([Ok::<_, BodyError>(bytes.clone())]);
         let staged = self.vault.stage(spec, body).await.unwrap();
         let file = staged.file().clone();

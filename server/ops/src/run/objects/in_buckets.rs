@@ -7,12 +7,13 @@ use readvault_store::vault::{ItemKind, SlotChoice, VaultCommit};
 use super::{LocatedObject, ObjectAccess, OutputBody, PendingObject};
 use crate::{
     authorize::Permit,
-    body::{Algorithm, Checksum, Digests, stage_fault},
+    body::{Algorithm, Checksum, stage_fault},
     bucket::guard,
     core::encode,
     fault::Result,
     object::{
         Checksums, Object, Objects, etag,
+        named::Told,
         put::{self, PutObject},
     },
 };
@@ -43,7 +44,9 @@ impl ObjectAccess for Objects {
         let store = place.bucket.value.objects()?;
         let vault = self.core().vault();
         let item = vault.new_item(store, ItemKind::Object, SlotChoice::OfStore).await?;
-        let spec = put::spec(&item, &target, self.core().now_ms(), &place)?;
+        let etag = etag::draw(self.core().entropy());
+        let told = Told::Known { etag: etag.clone(), checksums: Checksums::default() };
+        let spec = put::spec(&item, (&target, self.core().now_ms()), &place, told)?;
         let staged = vault.stage(spec, body).await.map_err(stage_fault)?;
         Ok(PendingObject {
             bucket: bucket.into(),
@@ -51,6 +54,7 @@ impl ObjectAccess for Objects {
             item,
             staged,
             sha256: String::new(),
+            etag,
         })
     }
 
@@ -83,7 +87,7 @@ impl ObjectAccess for Objects {
             let object = Object {
                 item: pending.item,
                 file: pending.staged.file().clone(),
-                etag: etag::of(&Digests::default(), self.core().entropy()),
+                etag: pending.etag,
                 modified_ms,
                 attributes: crate::object::Attributes::default(),
                 checksums: Checksums { whole: sha256(&pending.sha256), composite: None },
