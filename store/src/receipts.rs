@@ -8,8 +8,8 @@ mod file;
 mod receipt;
 
 use std::{
-    collections::BTreeMap,
-    fs, io,
+    collections::BTreeSet,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -21,7 +21,9 @@ pub use receipt::{Receipt, Shared, SharingItem, Signed, verify};
 
 use self::file::{open, seal};
 use crate::{
-    Error, ErrorKind, Result, error,
+    Error, ErrorKind, Result,
+    disk::{self, Disk, LocalDisk},
+    error,
     ids::VaultId,
     seal::{SIGNATURE_BYTES, Signer, VaultKey},
 };
@@ -34,6 +36,9 @@ const SIGNER: &str = "receipt-sign";
 
 /// Ending of the name of each file's copy.
 const COPY: &str = ".copy";
+
+/// Most bytes of a file of a receipt.
+const FILE_BYTES_MAX: usize = 4 << 20;
 
 /// How far an erasure is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -60,6 +65,7 @@ pub struct Entry {
 /// The receipts of one vault: two files a receipt, each written whole. One process at a time.
 #[derive(Debug)]
 pub struct Receipts {
+    disk: Arc<dyn Disk>,
     directory: PathBuf,
     vault: VaultId,
     vault_key: Arc<VaultKey>,
@@ -80,11 +86,25 @@ impl Receipts {
         vault_key: Arc<VaultKey>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self> {
-        fs::create_dir_all(directory).map_err(error::io("directory of receipts"))?;
-        let receipts =
-            Self { directory: directory.to_owned(), vault, vault_key, entropy, last: 0.into() };
+        Self::open_on(Arc::new(LocalDisk), directory, vault, vault_key, entropy)
+    }
+
+    /// As [`Receipts::open`], with the files on `disk`.
+    ///
+    /// # Errors
+    /// As [`Receipts::open`].
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        vault: VaultId,
+        vault_key: Arc<VaultKey>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self> {
+        disk.make_directory(directory).map_err(error::io("directory of receipts"))?;
+        let directory = directory.to_owned();
+        let receipts = Self { disk, directory, vault, vault_key, entropy, last: 0.into() };
         let mut last = 0;
-        for entry in read(directory, vault, &receipts.vault_key)? {
+        for entry in receipts.all()? {
             last = entry.number;
             receipts.mend(&entry)?;
         }
@@ -95,7 +115,8 @@ impl Receipts {
     /// Notes that `receipt` describes what will be erased; gives its number. Durable when it returns.
     ///
     /// # Errors
-    /// `LimitExceeded` when there are too many; `NoSpace`, `Unavailable`.
+    /// `LimitExceeded` when there are too many; `NoSpace`, `Unavailable`: what was written of it is taken
+    /// back, and where that fails, too, it may stand and be carried out by the next start.
     pub fn intend(&self, receipt: &Receipt) -> Result<u32> {
         let mut last = self.last.lock();
         if *last >= RECEIPTS_MAX {
@@ -105,8 +126,22 @@ impl Receipts {
         *last += 1;
         let (number, signature) = (*last, [0; SIGNATURE_BYTES]);
         let receipt = Receipt { number, ..receipt.clone() };
-        self.write(&Entry { number, state: State::Intended, receipt, signature })?;
+        let entry = Entry { number, state: State::Intended, receipt, signature };
+        if let Err(cause) = self.write(&entry) {
+            self.take_back(number);
+            return Err(cause);
+        }
         Ok(number)
+    }
+
+    /// Removes an intent that could not be written whole, as far as the disk lets it.
+    fn take_back(&self, number: u32) {
+        for path in paths_of(&self.directory, number) {
+            let _ = self.disk.remove(&path);
+        }
+        if let Err(cause) = self.disk.sync_directory(&self.directory) {
+            tracing::error!(number, %cause, "an intent to erase may stand though it was refused");
+        }
     }
 
     /// Signs `receipt`, whose erasure is done, and keeps it in place of its intent. Durable when it
@@ -132,7 +167,7 @@ impl Receipts {
     /// # Errors
     /// As [`Receipts::open`].
     pub fn all(&self) -> Result<Vec<Entry>> {
-        read(&self.directory, self.vault, &self.vault_key)
+        read_on(&*self.disk, &self.directory, self.vault, &self.vault_key)
     }
 
     /// A receipt as it is handed out.
@@ -152,8 +187,8 @@ impl Receipts {
     }
 
     fn mend(&self, entry: &Entry) -> Result<()> {
-        for path in paths(&self.directory, entry.number) {
-            let found = read_file(&path, self.vault, &self.vault_key)?;
+        for path in paths_of(&self.directory, entry.number) {
+            let found = read_file(&*self.disk, &path, self.vault, &self.vault_key)?;
             if found.as_ref() != Some(entry) {
                 self.write_one(&path, entry)?;
             }
@@ -162,12 +197,14 @@ impl Receipts {
     }
 
     fn write(&self, entry: &Entry) -> Result<()> {
-        paths(&self.directory, entry.number).iter().try_for_each(|path| self.write_one(path, entry))
+        paths_of(&self.directory, entry.number)
+            .iter()
+            .try_for_each(|path| self.write_one(path, entry))
     }
 
     fn write_one(&self, path: &Path, entry: &Entry) -> Result<()> {
         let bytes = seal(entry, self.vault, &self.vault_key, &*self.entropy);
-        replace(path, &bytes).map_err(error::io("receipt"))
+        disk::replace(&*self.disk, path, &bytes).map_err(error::io("receipt"))
     }
 }
 
@@ -177,45 +214,63 @@ impl Receipts {
 /// # Errors
 /// `Corrupt` when a receipt and its copy are both damaged; `Unavailable`.
 pub fn read(directory: &Path, vault: VaultId, vault_key: &VaultKey) -> Result<Vec<Entry>> {
-    let mut found = BTreeMap::new();
-    let names = match fs::read_dir(directory) {
-        Ok(names) => names,
+    read_on(&LocalDisk, directory, vault, vault_key)
+}
+
+/// As [`read`], with the files on `disk`.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_on(
+    disk: &dyn Disk,
+    directory: &Path,
+    vault: VaultId,
+    vault_key: &VaultKey,
+) -> Result<Vec<Entry>> {
+    let paths = match disk.list(directory) {
+        Ok(paths) => paths,
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(cause) => return Err(error::io("directory of receipts")(cause)),
     };
-    for name in names {
-        let name = name.map_err(error::io("directory of receipts"))?.file_name();
-        if let Some(number) = name.to_str().and_then(number_of) {
-            found.insert(number, ());
-        }
-    }
-    found.into_keys().map(|number| read_both(directory, number, vault, vault_key)).collect()
-}
-
-fn read_both(directory: &Path, number: u32, vault: VaultId, vault_key: &VaultKey) -> Result<Entry> {
-    let mut best: Option<Entry> = None;
-    for path in paths(directory, number) {
-        if let Some(entry) = read_file(&path, vault, vault_key)?
-            && entry.number == number
-            && best.as_ref().is_none_or(|best| best.state < entry.state)
-        {
-            best = Some(entry);
-        }
-    }
-    best.ok_or_else(|| Error::corrupt(format!("receipt {number} and its copy")))
+    let names = paths.iter().filter_map(|path| path.file_name()?.to_str());
+    let numbers: BTreeSet<_> = names.filter_map(number_of).collect();
+    numbers
+        .into_iter()
+        .map(|number| {
+            let mut best: Option<Entry> = None;
+            for path in paths_of(directory, number) {
+                if let Some(entry) = read_file(disk, &path, vault, vault_key)?
+                    && entry.number == number
+                    && best.as_ref().is_none_or(|best| best.state < entry.state)
+                {
+                    best = Some(entry);
+                }
+            }
+            best.ok_or_else(|| Error::corrupt(format!("receipt {number} and its copy")))
+        })
+        .collect()
 }
 
 /// The entry of one file; none when it is absent or damaged.
-fn read_file(path: &Path, vault: VaultId, vault_key: &VaultKey) -> Result<Option<Entry>> {
-    match fs::read(path) {
+fn read_file(
+    disk: &dyn Disk,
+    path: &Path,
+    vault: VaultId,
+    vault_key: &VaultKey,
+) -> Result<Option<Entry>> {
+    match disk::read(disk, path, FILE_BYTES_MAX) {
         Ok(bytes) => Ok(open(&bytes, vault, vault_key).ok()),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause)
+            if matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) =>
+        {
+            Ok(None)
+        }
         Err(cause) => Err(error::io("receipt")(cause)),
     }
 }
 
 /// The file of a receipt, and its copy.
-fn paths(directory: &Path, number: u32) -> [PathBuf; 2] {
+fn paths_of(directory: &Path, number: u32) -> [PathBuf; 2] {
     let name = format!("{number:08}");
     [directory.join(&name), directory.join(name + COPY)]
 }
@@ -224,18 +279,6 @@ fn number_of(name: &str) -> Option<u32> {
     let digits = name.strip_suffix(COPY).unwrap_or(name);
     let plain = digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_digit());
     digits.parse().ok().filter(|number| plain && *number > 0)
-}
-
-/// Replaces `path` by a file of these bytes, whole or not at all.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    let fresh = path.with_extension("new");
-    let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

@@ -129,7 +129,7 @@ impl Recovery<'_> {
                 tracing::error!(manifest = %id, %cause, "a file can't be opened");
                 self.done.unreadable += 1;
             }
-            kind => return Err(Fault::internal(format!("a file can't be opened now: {kind}"))),
+            kind => return Err(Fault::internal(format!("a file can't be opened now: {kind:?}"))),
         }
         self.waiting.push(id);
         Ok(())

@@ -36,6 +36,7 @@ struct Standing {
     master_keys: BTreeMap<String, Wraps>,
     jobs_waiting: usize,
     uploads_open: usize,
+    uploads_in_flight: usize,
     chunks_in_flight: usize,
     upkeep: Vec<Ended>,
 }
@@ -88,6 +89,7 @@ async fn look(desk: &Desk) -> Result<Standing> {
         master_keys: wraps.collect(),
         jobs_waiting: count(tables::JOBS).await?,
         uploads_open,
+        uploads_in_flight: vault.uploads_in_flight(),
         chunks_in_flight: vault.chunks_in_flight(),
         upkeep: upkeep::last(core).await?,
     })
@@ -132,7 +134,9 @@ fn text(standing: &Standing) -> String {
     }
     line("jobs", format!("{} waiting or running", counted(standing.jobs_waiting)));
     let chunks = format!("{} of {UPLOAD_CHUNKS_MAX} chunks in memory", standing.chunks_in_flight);
-    line("uploads", format!("{} open, {chunks}", counted(standing.uploads_open)));
+    let flying = standing.uploads_in_flight;
+    let open = counted(standing.uploads_open);
+    line("uploads", format!("{open} open, {flying} in flight, {chunks}"));
     for Ended { name, ended_ms, summary } in &standing.upkeep {
         line(name, format!("{summary} ({})", rfc3339(*ended_ms)));
     }

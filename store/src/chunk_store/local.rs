@@ -182,7 +182,7 @@ fn wait_for(descriptors: &Descriptors, extent: Extent) -> Result<Bytes> {
 
 /// A pack file as it is walked.
 struct FileBytes<'a> {
-    file: &'a dyn PackFile,
+    file: &'a dyn DiskFile,
     length: u64,
 }
 

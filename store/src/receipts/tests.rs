@@ -1,7 +1,13 @@
+use std::{
+    fs,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
 use readvault_ambient::System;
 
 use super::*;
 use crate::{
+    disk::observed::{ObservedDisk, Observer, Operation, Verdict},
     ids::{ItemId, ManifestId, StoreId},
     seal::SecretKey,
 };
@@ -93,7 +99,7 @@ fn one_damaged_or_absent_file_is_made_again_and_two_are_named() {
     receipts.intend(&receipt(1)).unwrap();
     let intent = fs::read(directory.path().join("00000001")).unwrap();
     receipts.finish(&Receipt { number: 1, ..receipt(1) }).unwrap();
-    let [path, copy] = paths(directory.path(), 1);
+    let [path, copy] = paths_of(directory.path(), 1);
     let done = fs::read(&path).unwrap();
     // A kill between file and copy; a cut; every flip; an absent file.
     let mut damaged: Vec<_> = (0..done.len()).map(|at| flipped(&done, at)).collect();
@@ -103,7 +109,7 @@ fn one_damaged_or_absent_file_is_made_again_and_two_are_named() {
             fs::write(path, &bytes).unwrap();
             let all = open_in(directory.path()).all().unwrap();
             assert_eq!((all.len(), all[0].state), (1, State::Done));
-            let mended = read_file(path, VAULT, &key(1)).unwrap();
+            let mended = read_file(&LocalDisk, path, VAULT, &key(1)).unwrap();
             assert_eq!(mended.as_ref(), Some(&all[0]));
         }
     }
@@ -122,11 +128,61 @@ fn a_receipt_does_not_serve_under_another_number() {
     let directory = tempfile::tempdir().unwrap();
     let receipts = open_in(directory.path());
     receipts.intend(&receipt(1)).unwrap();
-    for (from, to) in paths(directory.path(), 1).iter().zip(paths(directory.path(), 2)) {
+    for (from, to) in paths_of(directory.path(), 1).iter().zip(paths_of(directory.path(), 2)) {
         fs::copy(from, to).unwrap();
     }
     assert_eq!(receipts.all().unwrap_err().kind(), ErrorKind::Corrupt);
     assert!(read(&directory.path().join("absent"), VAULT, &key(1)).unwrap().is_empty());
+}
+
+/// Fails the operation of this number, and every one after it: the disk is gone.
+#[derive(Debug)]
+struct GoneAt {
+    number: u64,
+    seen: AtomicU64,
+}
+
+impl Observer for GoneAt {
+    fn begin(&self, _operation: &Operation<'_>) -> Verdict {
+        const EIO: i32 = 5;
+        let seen = self.seen.fetch_add(1, Ordering::SeqCst);
+        if seen < self.number { Verdict::Go(seen) } else { Verdict::Fail(EIO) }
+    }
+
+    fn end(&self, _operation: &Operation<'_>, _ticket: u64) {}
+}
+
+#[test]
+fn whatever_operation_fails_an_intent_or_receipt_that_was_answered_stands() {
+    let mut whole = false;
+    for number in 0.. {
+        let directory = tempfile::tempdir().unwrap();
+        let observer = Arc::new(GoneAt { number, seen: 0.into() });
+        let disk = Arc::new(ObservedDisk::new(Arc::new(LocalDisk), observer));
+        let path = directory.path().join("receipts");
+        let receipts = Receipts::open_on(disk, &path, VAULT, key(1), Arc::new(System));
+        let mut answered = None;
+        if let Ok(receipts) = &receipts
+            && let Ok(number) = receipts.intend(&receipt(1))
+        {
+            answered = Some(State::Intended);
+            if receipts.finish(&Receipt { number, ..receipt(1) }).is_ok() {
+                answered = Some(State::Done);
+                whole = true;
+            }
+        }
+        // The next start finds all that was answered, in both files, and can go on.
+        let receipts = open_in(&path);
+        let all = receipts.all().unwrap();
+        assert!(all.len() <= 1, "operation {number}");
+        let found = all.first().map(|entry| entry.state);
+        assert!(found >= answered, "operation {number}: {found:?} after {answered:?}");
+        receipts.intend(&receipt(2)).unwrap();
+        if whole {
+            break;
+        }
+    }
+    assert!(whole, "the last round failed nothing");
 }
 
 fn flipped(bytes: &[u8], at: usize) -> Vec<u8> {

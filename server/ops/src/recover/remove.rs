@@ -25,13 +25,13 @@ pub(super) async fn remove(core: &Core, row: &RowKey) -> Result<()> {
         }
         tables::SEQUENCE_STORES => {
             let found: Option<Stored<SequenceStore>> = core.load(row).await?;
-            for found in &found {
+            if let Some(found) = &found {
                 commit.delete(bucket::row(&found.value.alias));
             }
         }
         tables::REFERENCE_STORES => {
             let found: Option<Stored<ReferenceStore>> = core.load(row).await?;
-            for found in &found {
+            if let Some(found) = &found {
                 let account = &found.value.store.account;
                 commit.delete(row_of(tables::TOKENS, &["reference-store-of", account]));
             }
