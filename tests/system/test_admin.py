@@ -398,10 +398,10 @@ class Memory(Admin):
             except open_vault.rv.Refused:
                 return None
 
-        packs, _, manifests, gone = wait_for(read)
+        packs, _, manifests = wait_for(read)
         heads = [open_vault.rv.open_manifest(packs[pack][offset : offset + length], vault.vault_key,
                                              vault.item_key) for pack, offset, length in manifests]
-        item = next(head for head in heads if head.kind == 1 and head.item not in gone)
+        item = next(head for head in heads if head.kind == 1)
         slot = open_vault.rv.read_slot(vault.slots[64 * item.slot : 64 * item.slot + 64], item.slot)
         return {"store key": vault.stores[item.store], "item key": vault.item_key(item), "slot": slot}
 
