@@ -102,6 +102,11 @@ async fn a_torn_or_zeroed_end_opens() {
     // Made by a crash before its prefix was whole.
     std::fs::write(crashed.join("999999.log"), &whole[..1000]).unwrap();
     assert_eq!(first_rows(&crashed).await.unwrap(), 40);
+    // The same where its length came to the disk before its bytes.
+    let mut zeroed = whole.clone();
+    zeroed[..PREFIX].fill(0);
+    std::fs::write(crashed.join("999998.log"), zeroed).unwrap();
+    assert_eq!(first_rows(&crashed).await.unwrap(), 40);
 }
 
 #[tokio::test]
