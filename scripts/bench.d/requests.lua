@@ -2,8 +2,8 @@
 -- Arguments: the file of targets (one "METHOD target" a line), the kind of run, its number.
 --   get N      GETs of targets drawn at random
 --   range N    GETs of the first target, 64 KiB from a random byte of its N bytes
---   put N      each target once, with a body of N bytes that differ from target to target;
---              ends with the list
+--   put N      each target once, with a body that begins with N and its place in the list;
+--              nothing more is sent at the end of the list
 local targets, kind, number, sent = {}, nil, nil, -1
 local ready = {}
 
@@ -44,7 +44,7 @@ function request()
             target = targets[#targets]
             sent = #targets
         end
-        local body = string.format("%016d", sent) .. string.sub(filler, 17)
+        local body = string.format("%016d", number + sent) .. string.sub(filler, 17)
         return wrk.format("PUT", target, nil, body)
     end
     return ready[math.random(#ready)]
@@ -53,7 +53,7 @@ end
 function done(summary, latency)
     local errors = summary.errors
     io.write(string.format(
-        "RESULT %d %d %d %d %d %d\n", summary.requests, summary.bytes, summary.duration,
-        errors.status + errors.connect + errors.read + errors.write + errors.timeout,
+        "RESULT %d %d %d %d %d %d\n", summary.requests, summary.duration, errors.status,
+        errors.connect + errors.read + errors.write + errors.timeout,
         latency:percentile(50), latency:percentile(99)))
 end

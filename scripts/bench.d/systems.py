@@ -1,70 +1,27 @@
-"""The servers that are measured: each can be started and stopped again on the same directory."""
+"""The servers that are measured: each can be started, killed and started again on the same directory."""
 
-import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
 import urllib.error
 import urllib.request
 
+from memory import PeakMemory, kill_all
 from sign import Signer
 
 BUCKET = "bench"
+START_SECONDS_MAX = 120
+STOP_SECONDS = 3
 
 
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-class PeakMemory(threading.Thread):
-    """Follows VmHWM of a process and of all that descend from it."""
-
-    def __init__(self, root):
-        super().__init__(daemon=True)
-        self.root, self.peaks, self.ended = root, {}, threading.Event()
-
-    def run(self):
-        while not self.ended.wait(0.2):
-            self.look()
-
-    def look(self):
-        for pid in descendants(self.root):
-            try:
-                status = pathlib.Path(f"/proc/{pid}/status").read_text()
-            except OSError:
-                continue
-            for line in status.splitlines():
-                if line.startswith("VmHWM:"):
-                    self.peaks[pid] = max(self.peaks.get(pid, 0), int(line.split()[1]) * 1024)
-
-    def finish(self):
-        self.look()
-        self.ended.set()
-        self.join()
-        return sum(self.peaks.values())
-
-
-def descendants(root):
-    parents = {}
-    for entry in pathlib.Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-            except OSError:
-                continue
-            parents.setdefault(int(fields[1]), []).append(int(entry.name))
-    found, open_ = [], [root]
-    while open_:
-        pid = open_.pop()
-        found.append(pid)
-        open_.extend(parents.get(pid, []))
-    return found
 
 
 class System:
@@ -74,7 +31,7 @@ class System:
     writes = True
 
     def __init__(self, directory):
-        self.dir = pathlib.Path(directory) / self.name
+        self.dir = pathlib.Path(directory) / self.name.replace(" ", "-")
         self.dir.mkdir(parents=True)
         self.port = free_port()
         self.process = None
@@ -83,37 +40,74 @@ class System:
     def host(self):
         return f"127.0.0.1:{self.port}"
 
-    def start(self):
+    def spawn(self):
         with open(self.dir / "log", "ab") as log:
             self.process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, **self.env()})
         self.memory = PeakMemory(self.process.pid)
         self.memory.start()
-        deadline = time.monotonic() + 60
-        while not self.ready():
+
+    def start(self):
+        """Starts the server; returns when it can be written to."""
+        self.spawn()
+        self.wait(self.ready, 0.1)
+
+    def wait(self, ready, pause):
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while not ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 tail = (self.dir / "log").read_text(errors="replace")[-2000:]
                 raise RuntimeError(f"{self.name} did not start:\n{tail}")
-            time.sleep(0.1)
+            time.sleep(pause)
+
+    def restart(self, ready):
+        """Kills the server as a loss of power would; seconds from its next start until `ready`."""
+        self.kill()
+        begun = time.monotonic()
+        self.spawn()
+        self.wait(ready, 0.005)
+        return time.monotonic() - begun
+
+    def kill(self):
+        self.memory.finish()
+        if self.process.poll() is None:
+            kill_all(self.process.pid)
+            self.process.wait()
 
     def stop(self):
-        """Ends the server; the peak of its memory in bytes."""
-        peak = self.memory.finish()
+        """Ends the server: in order if that is soon done (SeaweedFS takes half a minute), else at once."""
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(60)
+            self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        return peak
+            pass
+        self.kill()
+
+    def remove(self):
+        """Ends the server, if it runs, and removes its directory."""
+        if self.process:
+            self.stop()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def complaints(self):
+        """The last lines of the log that are more than records of requests."""
+        lines = (self.dir / "log").read_text(errors="replace").splitlines()
+        return "\n".join([line for line in lines if " INFO " not in line][-10:])
 
     def env(self):
         return {}
 
-    def answers(self, path):
+    def version(self):
+        """What is measured; none when the report says it elsewhere."""
+        return None
+
+    def status(self, method, path, headers=None, data=None):
+        """The status of a small request; none when there is no answer."""
+        request = urllib.request.Request(f"http://{self.host}{path}", method=method, data=data,
+                                         headers=headers or {})
         try:
-            with urllib.request.urlopen(f"http://{self.host}{path}", timeout=2) as answer:
+            with urllib.request.urlopen(request, timeout=10) as answer:
                 return answer.status
         except urllib.error.HTTPError as refused:
             return refused.code
@@ -123,34 +117,39 @@ class System:
     def path(self, key):
         return f"/{BUCKET}/{key}"
 
-    def target(self, method, key):
-        """What stands in the request line."""
-        return self.signer().presigned(method, self.path(key))
+    def plain_target(self, key):
+        """What stands in the request line of a request that is signed in its headers, or not at all."""
+        return self.path(key)
+
+    def targets(self, method, keys):
+        """What stands in the request lines of requests that bear no headers of their own."""
+        sign = self.signer()
+        return [sign.presigned(method, self.path(key)) for key in keys]
 
     def headers(self, method, key):
         return self.signer().headers(method, self.path(key))
 
-    def signer(self):
+    def signer(self, service="s3"):
         access, secret = self.keys()
-        return Signer(access, secret, self.host)
+        return Signer(access, secret, self.host, service)
 
     def make_bucket(self):
+        """The status of an attempt to make the bucket: 409 when it exists."""
         path = f"/{BUCKET}"
-        request = urllib.request.Request(f"http://{self.host}{path}", method="PUT",
-                                         headers=self.signer().headers("PUT", path))
-        with urllib.request.urlopen(request, timeout=30):
-            pass
+        return self.status("PUT", path, self.signer().headers("PUT", path))
 
 
 class ReadVault(System):
-    name = "readvault"
+    name = "ReadVault"
+    extra = ()
 
     def command(self):
         program = str(pathlib.Path(os.environ["READVAULT_BIN"]) / "readvaultd")
-        return [program, "serve", "--dev", "--data", str(self.dir / "data"), "--listen", self.host]
+        return [program, "serve", "--dev", "--data", str(self.dir / "data"), "--listen", self.host,
+                *self.extra]
 
     def ready(self):
-        return self.answers("/_rv/health") == 200
+        return self.status("GET", "/_rv/ready") == 200 and self.make_bucket() in (200, 409)
 
     def keys(self):
         pairs = {}
@@ -160,47 +159,17 @@ class ReadVault(System):
         return pairs["AWS_ACCESS_KEY_ID"], pairs["AWS_SECRET_ACCESS_KEY"]
 
 
-class SeaweedFs(System):
-    name = "seaweedfs"
+class NullStore(ReadVault):
+    """ReadVault with packs that keep nothing: what all but the disk can do."""
 
-    def __init__(self, directory):
-        super().__init__(directory)
-        self.ports = {part: free_port() for part in ("master", "volume", "filer")}
-        self.grpc = {part: free_port() for part in ("master", "volume", "filer", "s3")}
-        identity = {"name": "bench", "credentials": [{"accessKey": "bench", "secretKey": "benchbench"}],
-                    "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
-        (self.dir / "s3.json").write_text(json.dumps({"identities": [identity]}))
-        (self.dir / "data").mkdir()
+    name = "null store"
+    extra = ("--chunk-store", "null")
 
-    def command(self):
-        command = ["weed", "server", f"-dir={self.dir / 'data'}", "-ip=127.0.0.1", "-filer", "-s3",
-                   f"-s3.port={self.port}", f"-s3.config={self.dir / 's3.json'}", "-volume.max=100",
-                   "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
-        command += [f"-{part}.port={port}" for part, port in self.ports.items()]
-        return command + [f"-{part}.port.grpc={port}" for part, port in self.grpc.items()]
-
-    def ready(self):
-        # The gateway listens before volumes can be written: a bucket and an object tell.
-        if self.answers("/") is None:
-            return False
-        try:
-            self.make_bucket()
-        except urllib.error.HTTPError as refused:
-            if refused.code != 409:
-                return False
-        except OSError:
-            return False
-        path = self.path("ready")
-        request = urllib.request.Request(f"http://{self.host}{path}", method="PUT", data=b"ready",
-                                         headers=self.signer().headers("PUT", path))
-        try:
-            with urllib.request.urlopen(request, timeout=30):
-                return True
-        except OSError:
-            return False
-
-    def keys(self):
-        return "bench", "benchbench"
+    @classmethod
+    def exists(cls):
+        program = str(pathlib.Path(os.environ["READVAULT_BIN"]) / "readvaultd")
+        command = [program, "serve", "--data", "/nonexistent", *cls.extra, "--help"]
+        return subprocess.run(command, capture_output=True).returncode == 0
 
 
 class Nginx(System):
@@ -241,11 +210,18 @@ http {{
         return ["/usr/sbin/nginx", "-e", str(self.dir / "error.log"),
                 "-c", str(self.dir / "nginx.conf")]
 
-    def ready(self):
-        return self.answers("/") is not None
+    def version(self):
+        told = subprocess.run(["/usr/sbin/nginx", "-v"], capture_output=True, text=True).stderr
+        return f"nginx {told.strip().rpartition('/')[2]}"
 
-    def target(self, method, key):
+    def ready(self):
+        return self.status("GET", "/") is not None
+
+    def plain_target(self, key):
         return f"/{key}"
+
+    def targets(self, method, keys):
+        return [f"/{key}" for key in keys]
 
     def headers(self, method, key):
         return {}

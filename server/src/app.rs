@@ -11,6 +11,7 @@ use readvault_ops::{
     jobs::Jobs,
     recover,
 };
+use readvault_store::vault::Vault;
 use tokio::net::TcpListener;
 
 use crate::{dev, front_door::FrontDoor, privileges, settings::Serve};
@@ -86,6 +87,33 @@ pub fn serve(mut settings: Serve) -> Result<()> {
         .build()
         .context("threads can't be started")?;
     runtime.block_on(run(settings, doors, source))
+}
+
+/// A `--dev` vault that a program has open beside no server. Its directory is held until this is dropped.
+pub struct DevVault(open::Open);
+
+impl DevVault {
+    /// Opens the vault of a `--dev` data directory, or makes a new one, for a program that puts rows into
+    /// it in bulk. What the program did not commit is undone at the next start.
+    ///
+    /// # Errors
+    /// When the directory is held by another process, or the vault can't be opened.
+    pub async fn open(settings: &Serve) -> Result<Self> {
+        std::fs::create_dir_all(&settings.data).context("the data directory can't be made")?;
+        Ok(Self(open::vault(settings, open::Source::Dev).await?))
+    }
+
+    /// The vault.
+    #[must_use]
+    pub fn vault(&self) -> &Vault {
+        &self.0.vault
+    }
+}
+
+impl std::fmt::Debug for DevVault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DevVault").finish_non_exhaustive()
+    }
 }
 
 async fn run(settings: Serve, doors: Doors, source: open::Source) -> Result<()> {

@@ -3,6 +3,8 @@
 //! A list walks the rows of its narrowest field in the order of creation and looks at the other
 //! fields in the read sets themselves, so that no list is built in memory.
 
+use std::ops::Bound;
+
 use readvault_store::catalog::{Commit, RowKey, ScanRange};
 
 use super::{ReadSet, row};
@@ -95,8 +97,9 @@ fn time_text(unix_ms: u64) -> String {
     format!("{unix_ms:016x}")
 }
 
-/// Adds the row of `read_set` and its index to `commit`.
-pub(crate) fn add(commit: &mut Commit, read_set: &ReadSet) {
+/// Adds the row of `read_set` and its index to `commit`: 9 rows. The caller adds its files and holds the
+/// row of its store.
+pub fn add(commit: &mut Commit, read_set: &ReadSet) {
     commit.put(row(&read_set.sequence_store, &read_set.id), crate::core::encode(read_set));
     for field in FIELDS {
         commit.put(index_row(read_set, field), bytes::Bytes::new());
@@ -123,6 +126,25 @@ pub(crate) async fn uses_reference(core: &Core, store: &str, arn: &str) -> Resul
     crate::listing::any(core, tables::READ_SET_INDEX, key_of(&[store, "reference_arn", arn])).await
 }
 
+/// The rows of the index that `filter` may take, and what all their keys begin with: those of one value
+/// of its narrowest field, between its times. None when there is no time between.
+fn rows_of(store: &str, filter: &ReadSetFilter) -> Option<(ScanRange, Vec<u8>)> {
+    let field = FIELDS.into_iter().find(|field| filter.value(field).is_some()).unwrap_or("");
+    let prefix = key_of(&[store, field, filter.value(field).unwrap_or_default()]);
+    let at = |time| [prefix.as_slice(), time_text(time).as_bytes()].concat();
+    let mut range = ScanRange::prefix(tables::READ_SET_INDEX, prefix.clone());
+    if let Some(after) = filter.created_after {
+        range = range.from(at(after));
+    }
+    if let Some(before) = filter.created_before {
+        if filter.created_after.is_some_and(|after| after >= before) {
+            return None;
+        }
+        range.end = Bound::Excluded(at(before));
+    }
+    Some((range, prefix))
+}
+
 /// A page of the read sets of `store` that `filter` takes, oldest first.
 ///
 /// # Errors
@@ -134,12 +156,9 @@ pub async fn list(
     (filter, of): (&ReadSetFilter, &PageOf),
 ) -> Result<Page<ReadSet>> {
     sequence_store::load(core, store).await?;
-    let field = FIELDS.into_iter().find(|field| filter.value(field).is_some()).unwrap_or("");
-    let prefix = key_of(&[store, field, filter.value(field).unwrap_or_default()]);
-    let mut range = ScanRange::prefix(tables::READ_SET_INDEX, prefix.clone());
-    if let Some(after) = filter.created_after {
-        range = range.from([prefix.as_slice(), time_text(after).as_bytes()].concat());
-    }
+    let Some((range, prefix)) = rows_of(store, filter) else {
+        return Ok(Page { items: Vec::new(), next: None });
+    };
     let mut walk = Walk::new(range, &prefix, of);
     let mut items = Vec::new();
     while let Some(rows) = walk.rows(core).await? {
@@ -165,4 +184,36 @@ fn id_of(key: &[u8]) -> &str {
     let end = key.len().saturating_sub(2);
     let start = key[..end].iter().rposition(|byte| *byte == 1).map_or(0, |at| at + 1);
     std::str::from_utf8(&key[start..end]).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn between(after: Option<u64>, before: Option<u64>) -> ReadSetFilter {
+        ReadSetFilter { created_after: after, created_before: before, ..ReadSetFilter::default() }
+    }
+
+    /// Whether the index row of a read set of sample `s` made at `time` is walked.
+    fn walked(filter: &ReadSetFilter, time: u64) -> bool {
+        let Some((range, prefix)) = rows_of("1000000001", filter) else { return false };
+        let key = [prefix, key_of(&[&time_text(time), "1000000001"])].concat();
+        let after_start = match &range.start {
+            Bound::Included(start) => &key >= start,
+            Bound::Excluded(start) => &key > start,
+            Bound::Unbounded => true,
+        };
+        after_start && matches!(&range.end, Bound::Excluded(end) if &key < end)
+    }
+
+    #[test]
+    fn a_walk_begins_and_ends_at_the_times_of_its_filter() {
+        let both = between(Some(1000), Some(2000));
+        let found: Vec<_> = [0, 999, 1500, 1999, 2000, u64::MAX].map(|at| walked(&both, at)).into();
+        assert_eq!(found, [false, false, true, true, false, false]);
+        assert!(walked(&between(None, None), u64::MAX));
+        assert!(!walked(&between(None, Some(5)), 5));
+        assert!(!walked(&between(Some(5), Some(5)), 5));
+        assert!(!walked(&between(Some(6), Some(5)), 5));
+    }
 }
