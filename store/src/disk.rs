@@ -4,6 +4,8 @@
 //! a file holds is none of its business. RocksDB brings files of its own (`readvault-store-rocks`).
 
 mod local;
+#[cfg(any(test, feature = "testing", feature = "conformance"))]
+pub mod memory;
 #[cfg(any(test, feature = "testing"))]
 pub mod observed;
 mod whole;

@@ -31,6 +31,8 @@ mod assemble;
 mod buffers;
 mod choose;
 mod commit;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod gc;
 mod in_flight;
 mod model;

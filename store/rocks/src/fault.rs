@@ -2,7 +2,7 @@
 
 use readvault_store::{Error, ErrorKind};
 
-/// What RocksDB said, without the parts that may name files or quote keys.
+/// What RocksDB said, without the parts that may quote paths or keys; a file of the catalog by its name.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("rocksdb: {status}")]
 struct Cause {
@@ -29,13 +29,25 @@ pub(crate) fn kind(error: &rocksdb::Error) -> ErrorKind {
     }
 }
 
-/// The code and the first clause: `Corruption: block checksum mismatch`.
+/// The code, the first clause and the file: `Corruption: block checksum mismatch (000007.sst)`.
 fn status(text: &str) -> String {
     let mut clauses = text.split(": ");
     let code = clauses.next().unwrap_or_default();
     let clause = clauses.next().unwrap_or_default();
     let plain = !clause.contains(['/', '\'', '"']) && clause.len() < 80;
-    if plain { format!("{code}: {clause}") } else { code.to_owned() }
+    let status = if plain { format!("{code}: {clause}") } else { code.to_owned() };
+    file_named(text).map_or_else(|| status.clone(), |file| format!("{status} ({file})"))
+}
+
+/// The last word that is the name of one of RocksDB's files.
+fn file_named(text: &str) -> Option<&str> {
+    let between = |c: char| c.is_whitespace() || "/:,;'\"()[]".contains(c);
+    text.rsplit(between).find(|word| {
+        let number = |digits: &str| digits.len() >= 6 && digits.bytes().all(|b| b.is_ascii_digit());
+        let front = word.strip_suffix(".sst").or_else(|| word.strip_suffix(".log"));
+        let end = word.strip_prefix("MANIFEST-").or_else(|| word.strip_prefix("OPTIONS-"));
+        *word == "CURRENT" || front.or(end).is_some_and(number)
+    })
 }
 
 #[cfg(test)]
@@ -51,6 +63,11 @@ mod tests {
             status("Corruption: block checksum mismatch: stored = 1, in /d/7.sst"),
             "Corruption: block checksum mismatch"
         );
+        assert_eq!(
+            status("Corruption: block checksum mismatch: stored = 1, in /d/000007.sst offset 9"),
+            "Corruption: block checksum mismatch (000007.sst)"
+        );
+        assert_eq!(status("IO error: /secret/MANIFEST-000012: gone"), "IO error (MANIFEST-000012)");
         assert_eq!(status(""), ": ");
     }
 }

@@ -75,7 +75,10 @@ pub(crate) fn examine(directory: &Path, keys: &FileKeys, sealer: &TableSealer) -
             }
             continue;
         }
-        let cipher = keys.open(&prefix).map_err(|_| Error::corrupt("a log file of the catalog"))?;
+        let cipher = keys.open(&prefix).map_err(|_| {
+            let name = path.file_name().unwrap_or_default().display();
+            Error::corrupt(format!("the front of {name}, a log file of the catalog"))
+        })?;
         let bad = examine_file(&mut file, &cipher, sealer, &mut evidence.synced)?;
         evidence.damaged |= bad.is_some() || set_aside;
         if let Some(length) = bad.filter(|_| !set_aside) {

@@ -16,8 +16,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
-    Catalog, Change, Check, Commit, Fold, Outcome, Page, Row, RowKey, ScanRange, Table, Write,
-    fold, limits,
+    Catalog, Change, Check, Commit, Durability, Fold, Outcome, Page, Row, RowKey, ScanRange, Table,
+    Write, fold, limits,
 };
 use crate::{Error, ErrorKind, Result, error::io};
 
@@ -48,6 +48,8 @@ struct State {
     tables: BTreeMap<Table, Rows>,
     changes: VecDeque<Change>,
     version: u64,
+    /// What the commits since the last synced one replaced, oldest first.
+    unsynced: Vec<Vec<(RowKey, Option<(Bytes, u64)>)>>,
 }
 
 #[derive(Default, Debug)]
@@ -91,6 +93,20 @@ impl MemoryCatalog {
         late.iter().filter(|commit| matches!(state.apply(commit), Outcome::Applied { .. })).count()
     }
 
+    /// Takes back the faults that no commit has met; returns how many there were.
+    pub fn calm(&self) -> usize {
+        std::mem::take(&mut self.faults.lock().next).len()
+    }
+
+    /// Loses power: of the commits since the last synced one the first stay, `kept` 256ths of them.
+    pub fn lose_power(&self, kept: u8) {
+        let mut state = self.state.lock();
+        let stay = state.unsynced.len() * usize::from(kept) / 256;
+        let lost = state.unsynced.split_off(stay);
+        lost.into_iter().rev().for_each(|replaced| state.undo(replaced));
+        state.unsynced.clear();
+    }
+
     /// A catalog as it was when [`Catalog::checkpoint`] was given `target`; none if it never was.
     #[must_use]
     pub fn open_checkpoint(&self, target: &Path) -> Option<Self> {
@@ -126,24 +142,42 @@ impl State {
         self.version += 1;
         let version = self.version;
         let mut rows = Vec::with_capacity(commit.writes.len());
+        let mut replaced = Vec::with_capacity(commit.writes.len());
         for write in &commit.writes {
-            match write {
+            let (row, before) = match write {
                 Write::Put(row, value) => {
                     let table = self.tables.entry(row.table).or_default();
-                    table.insert(row.key.clone(), (value.clone(), version));
-                    rows.push(row.clone());
+                    (row, table.insert(row.key.clone(), (value.clone(), version)))
                 }
                 Write::Delete(row) => {
-                    self.tables.entry(row.table).or_default().remove(&row.key);
-                    rows.push(row.clone());
+                    (row, self.tables.entry(row.table).or_default().remove(&row.key))
                 }
-            }
+            };
+            rows.push(row.clone());
+            replaced.push((row.clone(), before));
+        }
+        match commit.durability {
+            Durability::Synced => self.unsynced.clear(),
+            Durability::Ordered => self.unsynced.push(replaced),
         }
         self.changes.push_back(Change { sequence: version, version, rows });
         if self.changes.len() > CHANGES_KEPT {
             self.changes.pop_front();
         }
         Outcome::Applied { version }
+    }
+
+    /// Undoes the newest commit.
+    fn undo(&mut self, replaced: Vec<(RowKey, Option<(Bytes, u64)>)>) {
+        for (row, before) in replaced.into_iter().rev() {
+            let table = self.tables.entry(row.table).or_default();
+            match before {
+                Some(before) => table.insert(row.key, before),
+                None => table.remove(&row.key),
+            };
+        }
+        self.changes.pop_back();
+        self.version -= 1;
     }
 }
 
@@ -280,6 +314,26 @@ mod tests {
         assert!(!exists(&catalog, "d").await);
         assert_eq!(catalog.settle_late(), 1);
         assert!(exists(&catalog, "d").await);
+    }
+
+    #[tokio::test]
+    async fn a_loss_of_power_takes_what_was_not_synced() {
+        let catalog = MemoryCatalog::new();
+        let ordered = |key| Commit { durability: Durability::Ordered, ..put(key) };
+        let _ = catalog.commit(ordered("a")).await.unwrap();
+        let _ = catalog.commit(put("b")).await.unwrap();
+        let mut rewritten = ordered("b");
+        rewritten.delete(RowKey::new(ROW, "a"));
+        for commit in [rewritten, ordered("c")] {
+            let _ = catalog.commit(commit).await.unwrap();
+        }
+        catalog.lose_power(128);
+        assert!(!exists(&catalog, "c").await && !exists(&catalog, "a").await);
+        let _ = catalog.commit(ordered("c")).await.unwrap();
+        catalog.lose_power(0);
+        assert!(!exists(&catalog, "c").await && exists(&catalog, "b").await);
+        let next = catalog.commit(put("d")).await.unwrap();
+        assert_eq!(next, Outcome::Applied { version: 4 });
     }
 
     #[tokio::test]

@@ -1,5 +1,10 @@
 //! Pack files in a local directory.
 
+// Under the tests of schedules, threads are theirs (`tests/shuttle`).
+#[cfg(shuttle)]
+use shuttle::thread;
+#[cfg(not(shuttle))]
+use std::thread;
 use std::{
     borrow::Cow,
     path::PathBuf,
@@ -7,7 +12,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    thread::JoinHandle,
 };
 
 use async_trait::async_trait;
@@ -56,7 +60,7 @@ pub struct LocalChunkStore {
     open_now: Arc<OpenNow>,
     acknowledged: Arc<AtomicU64>,
     waiting: Mutex<Option<mpsc::Sender<Waiting>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
     vault_key: Arc<VaultKey>,
 }
 
@@ -97,7 +101,7 @@ impl LocalChunkStore {
         let writer = Writer::new(files.clone(), chain, open_now.clone());
         let writer = writer.closing_at(pack_bytes_max);
         let (waiting, receiver) = mpsc::channel(WAITING_MAX);
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("pack-writer".into())
             .spawn(move || writer.run(receiver))
             .map_err(error::io("thread of the pack writer"))?;

@@ -30,7 +30,6 @@ pub(super) async fn assemble(
             return Err(Error::new(ErrorKind::InvalidInput, "a part of another domain"));
         }
         carry_over(&mut writer, &part, (inner, &hold), &spec).await?;
-        writer.end_part()?;
     }
     finish(inner, &spec, Finished { writer, id: None }, hold).await
 }
@@ -60,16 +59,7 @@ pub(super) async fn adopt(
     let size = source.manifest().chunk_size().ok_or_else(|| Error::corrupt("chunk size"))?;
     let hold = Arc::new(inner.in_flight.hold());
     let mut writer = ManifestWriter::chunks(size);
-    let mut next = 0;
-    for run in source.manifest().part_runs().to_vec() {
-        let chunks = run.length.div_ceil(u64::from(size.bytes()));
-        let chunks = u32::try_from(chunks).map_err(|_| Error::corrupt("part of a file"))?;
-        for _ in 0..run.count {
-            copy_entries(&mut writer, &source, (inner, &hold), next..next + chunks).await?;
-            writer.end_part()?;
-            next += chunks;
-        }
-    }
+    copy_parts(&mut writer, &source, (inner, &hold)).await?;
     finish(inner, &spec, Finished { writer, id: None }, hold).await.map(Some)
 }
 
@@ -83,7 +73,27 @@ async fn carry_over(
     if part.manifest().entry_runs().iter().any(|run| run.domain != domain) {
         return Err(Error::new(ErrorKind::InvalidInput, "a part of another domain"));
     }
-    copy_entries(writer, part, keeper, 0..part.manifest().entry_count()).await
+    copy_parts(writer, part, keeper).await
+}
+
+/// All entries of `source`, in parts as there: only the last chunk of a part may be short.
+async fn copy_parts(
+    writer: &mut ManifestWriter,
+    source: &FileReader,
+    keeper: (&Inner, &Hold),
+) -> Result<()> {
+    let size = source.manifest().chunk_size().ok_or_else(|| Error::corrupt("chunk size"))?;
+    let mut next = 0;
+    for run in source.manifest().part_runs().to_vec() {
+        let chunks = run.length.div_ceil(u64::from(size.bytes()));
+        let chunks = u32::try_from(chunks).map_err(|_| Error::corrupt("part of a file"))?;
+        for _ in 0..run.count {
+            copy_entries(writer, source, keeper, next..next + chunks).await?;
+            writer.end_part()?;
+            next += chunks;
+        }
+    }
+    Ok(())
 }
 
 async fn copy_entries(

@@ -57,6 +57,21 @@ pub(super) async fn commit(inner: &Inner, commit: VaultCommit) -> Result<Committ
         commit.delete(manifest_row(file.manifest));
     }
     bury(inner, &removes).await?;
+    let committed = apply(inner, commit, &files, &removes).await;
+    // Also when it may have applied: what is still there is opened again.
+    for file in removes.iter().flat_map(|removal| &removal.files) {
+        inner.manifests.forget(file.manifest);
+    }
+    committed
+}
+
+/// Commits, and takes back what the packs say of a commit that did not apply.
+async fn apply(
+    inner: &Inner,
+    commit: Commit,
+    files: &[Staged],
+    removes: &[Removal],
+) -> Result<Committed> {
     files.iter().for_each(|staged| staged.hold().committing());
     let outcome = inner.catalog.commit(commit).await;
     if !matches!(outcome, Ok(Outcome::Unknown)) {
@@ -65,19 +80,16 @@ pub(super) async fn commit(inner: &Inner, commit: VaultCommit) -> Result<Committ
     match outcome {
         Ok(Outcome::Applied { version }) => {
             inner.chunks.acknowledge(version);
-            for file in removes.iter().flat_map(|removal| &removal.files) {
-                inner.manifests.forget(file.manifest);
-            }
             Ok(Committed::Applied { version })
         }
         Ok(Outcome::Conflict(row)) => {
-            take_back(inner, &files, &removes).await?;
+            take_back(inner, files, removes).await?;
             Ok(Committed::Conflict(row))
         }
-        Ok(Outcome::Unknown) => settle(inner, &files, &removes).await,
+        Ok(Outcome::Unknown) => settle(inner, files, removes).await,
         Err(cause) => {
             // A refusal before anything was written; the next start does what this can't.
-            let _ = take_back(inner, &files, &removes).await;
+            let _ = take_back(inner, files, removes).await;
             Err(cause)
         }
     }

@@ -92,8 +92,9 @@ impl Inner {
             self.keys.check(file.store).await?;
             return Ok(open);
         }
+        let endings = self.manifests.endings();
         let open = Arc::new(self.open_anew(file.manifest).await?);
-        self.manifests.keep(file.manifest, open.clone());
+        self.manifests.keep(file.manifest, open.clone(), endings);
         Ok(open)
     }
 
@@ -111,16 +112,19 @@ impl Inner {
                 bytes => break bytes?,
             }
         };
-        let head = ManifestHead::open(&bytes, self.keys.vault_key())?;
+        let at = || format!("manifest in pack {} at {}", row.pack, row.offset);
+        let head = ManifestHead::open(&bytes, self.keys.vault_key());
+        let head = head.map_err(|cause| Error::corrupt(at()).because(cause))?;
         if head.manifest() != id {
-            return Err(Error::corrupt("the record of another manifest"));
+            return Err(Error::corrupt(format!("another {}", at())));
         }
         let key = self.keys.item_key_of(head.id(), head.key()).await?;
         let record = whole.then_some(bytes);
         let chunks = &*self.chunks;
         let manifest =
             ManifestReader::open(head, &key, |range| fetch(chunks, row, record.as_ref(), range))
-                .await?;
+                .await
+                .map_err(|cause| Error::new(cause.kind(), at()).because(cause))?;
         let record = record.filter(|_| !manifest.is_whole());
         Ok(OpenFile { manifest, id, row: Mutex::new(row), record })
     }
@@ -143,6 +147,8 @@ pub(super) struct ManifestCache {
 struct Manifests {
     by_id: HashMap<ManifestId, Kept>,
     bytes: usize,
+    /// How often something was let go of because it had ended.
+    endings: u64,
 }
 
 impl Manifests {
@@ -174,17 +180,27 @@ impl ManifestCache {
     fn get(&self, id: ManifestId) -> Option<Arc<OpenFile>> {
         let now = self.clock.monotonic();
         let open = self.open.lock();
-        let kept = open.by_id.get(&id).filter(|kept| now - kept.since < FRESH);
+        let kept = open.by_id.get(&id).filter(|kept| now.saturating_sub(kept.since) < FRESH);
         kept.map(|kept| kept.file.clone())
     }
 
-    fn keep(&self, id: ManifestId, file: Arc<OpenFile>) {
+    /// How often something ended: noted before a manifest is looked up, see [`ManifestCache::keep`].
+    fn endings(&self) -> u64 {
+        self.open.lock().endings
+    }
+
+    /// Keeps `file`, unless something has ended since `endings`: it may have been this file, which would
+    /// serve on then.
+    fn keep(&self, id: ManifestId, file: Arc<OpenFile>, endings: u64) {
         let now = self.clock.monotonic();
         let weight = file.weight();
         let mut open = self.open.lock();
+        if open.endings != endings {
+            return;
+        }
         open.remove(id);
         if open.bytes + weight > MANIFEST_BYTES_MAX {
-            open.retain(|kept| now - kept.since >= FRESH);
+            open.retain(|kept| now.saturating_sub(kept.since) >= FRESH);
         }
         if open.bytes + weight > MANIFEST_BYTES_MAX {
             // Any will do: what is asked for again is opened again.
@@ -202,6 +218,8 @@ impl ManifestCache {
     }
 
     pub(super) fn forget(&self, id: ManifestId) {
-        self.open.lock().remove(id);
+        let mut open = self.open.lock();
+        open.endings += 1;
+        open.remove(id);
     }
 }
