@@ -19,6 +19,7 @@ use crate::{dev, front_door::FrontDoor, privileges, settings::Serve};
 mod accept;
 mod administration;
 mod apis;
+pub(crate) mod catalog;
 mod checkpoint;
 mod open;
 mod own;
@@ -58,6 +59,7 @@ struct Doors {
     listener: std::net::TcpListener,
     tls: Option<tokio_rustls::TlsAcceptor>,
     inspector: Option<open::InspectorProgram>,
+    catalog: catalog::Place,
 }
 
 /// Serves a vault until SIGTERM or SIGINT.
@@ -71,6 +73,7 @@ pub fn serve(mut settings: Serve) -> Result<()> {
         listener: bind(&settings)?,
         tls: tls::acceptor(&settings)?,
         inspector: open::InspectorProgram::find(),
+        catalog: catalog::place(&settings)?,
     };
     let source = open::key_source(&settings)?;
     enter(&mut settings)?;
@@ -100,7 +103,8 @@ impl DevVault {
     /// When the directory is held by another process, or the vault can't be opened.
     pub async fn open(settings: &Serve) -> Result<Self> {
         std::fs::create_dir_all(&settings.data).context("the data directory can't be made")?;
-        Ok(Self(open::vault(settings, open::Source::Dev).await?))
+        let place = catalog::Place::Embedded;
+        Ok(Self(open::vault(settings, open::Source::Dev, place).await?))
     }
 
     /// The vault.
@@ -135,7 +139,7 @@ async fn run(settings: Serve, doors: Doors, source: open::Source) -> Result<()> 
         &System,
     )?;
     let site = Site { account: settings.account.clone(), region: settings.region.clone() };
-    let open = open::vault(&settings, source).await?;
+    let open = open::vault(&settings, source, doors.catalog).await?;
     let identity = Identity::new(site.clone(), root.clone());
     if settings.dev {
         let env = dev::DevEnv {

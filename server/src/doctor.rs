@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use anyhow::{Result, bail};
 
-use crate::launcher;
+use crate::{app::catalog, launcher};
 
 /// One finding: what was looked at, and what is wrong with it, if anything.
 type Finding = (&'static str, Result<String, String>);
@@ -13,10 +13,13 @@ type Finding = (&'static str, Result<String, String>);
 ///
 /// # Errors
 /// When anything that a vault needs is missing.
-pub fn report(data: Option<&Path>) -> Result<()> {
+pub fn report(data: Option<&Path>, catalog: Option<(&str, Option<&Path>)>) -> Result<()> {
     let mut findings = vec![inspector(), swap()];
     if let Some(data) = data {
         findings.extend([writable(data), file_system(data), dev_key(data)]);
+    }
+    if let Some((url, authorities)) = catalog {
+        findings.push(database(url, authorities));
     }
     let mut missing = 0;
     for (what, found) in findings {
@@ -91,6 +94,24 @@ fn file_system(data: &Path) -> Finding {
         Err(cause) => Err(cause.to_string()),
     };
     ("file system", found)
+}
+
+fn database(url: &str, authorities: Option<&Path>) -> Finding {
+    let look = || -> Result<_> {
+        let address = catalog::address(url, authorities)?;
+        let secure = address.is_secure();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok((runtime.block_on(readvault_store_postgres::examine(address))?, secure))
+    };
+    let found = match look() {
+        Ok((found, secure)) if found.faults.is_empty() => {
+            let how = if secure { "by TLS" } else { "without TLS" };
+            Ok(format!("PostgreSQL {}, reached {how}", found.version))
+        }
+        Ok((found, _)) => Err(found.faults.join("; ")),
+        Err(cause) => Err(format!("{cause:#}")),
+    };
+    ("database of the catalog", found)
 }
 
 fn dev_key(data: &Path) -> Finding {

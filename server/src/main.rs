@@ -40,7 +40,10 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Rebuild(args) => app::rebuild(&args),
         Command::AcceptRebuild(args) => app::accept(&args),
         Command::Restore(args) => app::restore(&args),
-        Command::Doctor { data } => doctor::report(data.as_deref()),
+        Command::Doctor { data, catalog, catalog_ca } => {
+            let catalog = catalog.as_deref().map(|url| (url, catalog_ca.as_deref()));
+            doctor::report(data.as_deref(), catalog)
+        }
     }
 }
 

@@ -55,6 +55,12 @@ pub enum Command {
         /// The data directory to look at, too.
         #[arg(long)]
         data: Option<PathBuf>,
+        /// The database of the catalog to look at, too.
+        #[arg(long, env = "READVAULT_CATALOG", hide_env_values = true)]
+        catalog: Option<String>,
+        /// Certificate authorities in PEM that vouch for the database.
+        #[arg(long, env = "READVAULT_CATALOG_CA", requires = "catalog")]
+        catalog_ca: Option<PathBuf>,
     },
 }
 
@@ -80,6 +86,13 @@ pub struct Serve {
     /// What opens the keyring.
     #[command(flatten)]
     pub source: SourceArgs,
+    /// URL of a PostgreSQL database that holds the catalog, instead of the data directory. One with a
+    /// password belongs into the environment, as others can read a command line.
+    #[arg(long, env = "READVAULT_CATALOG", hide_env_values = true)]
+    pub catalog: Option<String>,
+    /// Certificate authorities in PEM that vouch for the database; connections are TLS then.
+    #[arg(long, env = "READVAULT_CATALOG_CA", requires = "catalog")]
+    pub catalog_ca: Option<PathBuf>,
     /// The account that owns everything (12 digits).
     #[arg(long, env = "READVAULT_ACCOUNT", default_value = "000000000000", value_parser = account)]
     pub account: String,

@@ -4,6 +4,7 @@
 //! in this process and a database behind a network keep the same promises. The vault and the server's
 //! operations call it; backends live beside it (`memory`) or in crates of their own.
 
+pub mod change_rows;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod fold;

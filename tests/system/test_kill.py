@@ -101,16 +101,21 @@ def fetch(s3, key):
 
 
 class Kill(unittest.TestCase):
+    kills = KILLS
+
+    def make_vault(self):
+        return Vault()
+
     def test_no_acknowledged_write_is_lost(self):
         seed = int(os.environ.get("READVAULT_SEED", time.time_ns() % 1_000_000))
-        print(f"seed {seed}, kills {KILLS}", flush=True)
+        print(f"seed {seed}, kills {self.kills}", flush=True)
         chance = random.Random(seed)
         models = [{} for _ in range(WORKERS)]
         acknowledged = 0
         slowest = 0.0
-        with Vault() as vault:
+        with self.make_vault() as vault:
             vault.client("s3").create_bucket(Bucket="load")
-            for number in range(KILLS):
+            for number in range(self.kills):
                 stop = threading.Event()
                 workers = [
                     Worker(vault, f"w{n}", models[n], seed * 1000 + number * WORKERS + n, stop)
@@ -128,7 +133,7 @@ class Kill(unittest.TestCase):
                 vault.start()
                 slowest = max(slowest, time.monotonic() - began)
                 acknowledged += self.check(vault, models, number)
-        print(f"{KILLS} kills, {acknowledged} keys checked, slowest start {slowest:.2f} s", flush=True)
+        print(f"{self.kills} kills, {acknowledged} keys checked, slowest start {slowest:.2f} s", flush=True)
 
     def check(self, vault, models, number):
         s3 = vault.client("s3")

@@ -147,8 +147,12 @@ class VaultCase(unittest.TestCase):
     """Tests that share one vault, and its S3 and HealthOmics clients."""
 
     @classmethod
+    def make_vault(cls):
+        return Vault()
+
+    @classmethod
     def setUpClass(cls):
-        cls.vault = Vault().start()
+        cls.vault = cls.make_vault().start()
         cls.addClassCleanup(cls.vault.close)
         cls.s3 = cls.vault.client("s3")
         cls.omics = cls.vault.client("omics")

@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ambient", &[]),
     ("store", &["ambient"]),
     ("store/rocks", &["ambient", "store"]),
+    ("store/postgres", &["ambient", "store"]),
     ("formats/protocol", &[]),
     ("formats", &["inspect-protocol"]),
     ("workflow-exec/protocol", &[]),

@@ -15,9 +15,11 @@ use readvault_store::{
     receipts::Receipts,
     vault::{self, Vault, VaultParams},
 };
-use readvault_store_rocks::RocksCatalog;
 
-use super::pieces::{Held, all_tables, sealer};
+use super::{
+    catalog,
+    pieces::{Held, sealer},
+};
 use crate::{launcher, settings::Serve};
 
 /// The key file of a `--dev` vault; no other vault may hold one.
@@ -95,7 +97,7 @@ impl Open {
 }
 
 /// Opens the vault in `data`, or makes a new one.
-pub(super) async fn vault(settings: &Serve, source: Source) -> Result<Open> {
+pub(super) async fn vault(settings: &Serve, source: Source, place: catalog::Place) -> Result<Open> {
     let data = &settings.data;
     let held = Held::take(data)?;
     let entropy = Arc::new(System);
@@ -113,10 +115,7 @@ pub(super) async fn vault(settings: &Serve, source: Source) -> Result<Open> {
     .await
     .context("the keys of the vault can't be opened")?;
     finish_rotation(&keys).await;
-    let catalog =
-        RocksCatalog::open(&data.join(CATALOG), &all_tables(), sealer(&keys), entropy.clone())
-            .context("the catalog can't be opened; see `readvaultd rebuild`")?;
-    let catalog = Arc::new(catalog);
+    let catalog = catalog::open(data, place, sealer(&keys)).await?;
     let writer = WriterId::draw(&System);
     let params =
         StoreParams { vault_key: keys.vault_key().clone(), writer, entropy: entropy.clone() };

@@ -20,7 +20,10 @@ use readvault_store::{
     vault,
 };
 
-use super::open::{CATALOG, DEV_KEY, KEYRING, PACKS};
+use super::{
+    catalog,
+    open::{CATALOG, DEV_KEY, KEYRING, PACKS},
+};
 use crate::admin::source::SourceArgs;
 
 /// A lock that was just let go may be held a moment longer by a child between its fork and its exec.
@@ -84,6 +87,7 @@ pub(super) struct Pieces {
 impl Pieces {
     /// Opens the keys of `data` by `source`; a `--dev` vault needs none.
     pub(super) async fn open(data: &Path, source: &SourceArgs) -> Result<Self> {
+        catalog::must_be_embedded(data)?;
         let source = match source.source()? {
             Some(source) => source,
             None if data.join(DEV_KEY).exists() => KeySource::File(data.join(DEV_KEY)),

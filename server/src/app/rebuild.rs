@@ -157,6 +157,9 @@ async fn grow(
         std::fs::remove_dir_all(&growing).context("an unfinished rebuild can't be removed")?;
     }
     if let Some(base) = base {
+        if base.path.join(readvault_store_postgres::CHECKPOINT_FILE).exists() {
+            bail!("it is of a catalog in a database");
+        }
         files::copy_flat(&base.path, &growing).context("the checkpoint can't be copied")?;
     }
     let entropy = Arc::new(System);

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use readvault_ambient::Entropy;
 use readvault_store::{
     Error, ErrorKind, Result,
-    catalog::{Check, Commit, Durability, Outcome, RowKey, Write, limits},
+    catalog::{Check, Commit, Durability, Outcome, RowKey, Write, change_rows, limits},
 };
 use rocksdb::{FlushOptions, WriteBatch, WriteOptions};
 use tokio::sync::{mpsc, oneshot};
@@ -159,7 +159,7 @@ impl Writer {
             Write::Put(row, _) | Write::Delete(row) => row,
         });
         let key = log::change_key(version);
-        let value = log::encode_rows(rows);
+        let value = change_rows::encode(rows);
         batch.put_cf(handle, key, sealer.seal(&key, version, &value, &*self.entropy));
         if let Some(trimmed) = version.checked_sub(log::CHANGES_KEPT) {
             batch.delete_cf(handle, log::change_key(trimmed));

@@ -183,8 +183,30 @@ pub fn extract_and_expand<K: SecretKey>(
     label: &str,
     fields: &[&[u8]],
 ) -> K {
-    let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(secret.expose());
-    K::filled(|out| fill(&prk, label, fields, out))
+    let key = K::filled(|out| extract_into(secret.expose(), salt, (label, fields), out));
+    wipe_frames();
+    key
+}
+
+/// Not inlined: its frames lie where [`wipe_frames`] then writes.
+#[inline(never)]
+fn extract_into(
+    secret: &[u8; 32],
+    salt: &[u8; 32],
+    (label, fields): (&str, &[&[u8]]),
+    out: &mut [u8; 32],
+) {
+    let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(secret);
+    fill(&prk, label, fields, out);
+}
+
+/// Overwrites what calls that just returned left on the stack: the primitive keeps its salt by value, and
+/// a salt here is the erasable half of a key.
+#[inline(never)]
+fn wipe_frames() {
+    let mut frames = [0_u8; 8 << 10];
+    frames.zeroize();
+    std::hint::black_box(&mut frames);
 }
 
 fn fill(prk: &hkdf::Prk, label: &str, fields: &[&[u8]], out: &mut [u8; 32]) {
