@@ -16,6 +16,7 @@ use std::collections::HashSet;
 use futures::{StreamExt, stream};
 use readvault_store::{
     ErrorKind,
+    catalog::{Commit, Durability, limits},
     ids::ManifestId,
     vault::{FileRole, ItemKind, rebuild::Found, rebuild::Rebuild},
 };
@@ -33,6 +34,12 @@ use crate::{
 
 /// Files that are opened at once.
 const OPEN_AT_ONCE: usize = 16;
+
+/// Rows that one commit writes.
+const ROWS_AT_ONCE: usize = 512;
+
+/// Bytes of rows above which a commit is closed: with the largest copy behind them below its limit.
+const BYTES_AT_ONCE: usize = 128 << 10;
 
 /// What a recovery did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,6 +71,8 @@ struct Recovery<'a> {
     core: &'a Core,
     jobs: Jobs,
     done: Recovered,
+    /// Rows that the next commit writes.
+    pending: Commit,
     claimed: HashSet<ManifestId>,
     waiting: Vec<ManifestId>,
     taken: Vec<(String, u64)>,
@@ -79,12 +88,14 @@ pub async fn recover(rebuild: &Rebuild, core: &Core) -> Result<Recovered> {
         core,
         jobs: Jobs::new(core.clone()),
         done: Recovered::default(),
+        pending: Commit::new(),
         claimed: HashSet::new(),
         waiting: Vec::new(),
         taken: Vec::new(),
     };
     let named = recovery.compare().await?;
     recovery.take_all(&named).await?;
+    recovery.flush().await?;
     recovery.leave_out().await?;
     recovery.raise_ids().await?;
     Ok(recovery.done)
@@ -122,6 +133,22 @@ impl Recovery<'_> {
         }
     }
 
+    /// Writes the rows that wait when they are enough for a commit.
+    async fn written(&mut self) -> Result<()> {
+        let pending = &self.pending;
+        if pending.writes.len() < ROWS_AT_ONCE && limits::bytes_of(pending) < BYTES_AT_ONCE {
+            return Ok(());
+        }
+        self.flush().await
+    }
+
+    /// Writes the rows that wait; durable with the next synced commit, which ends every recovery.
+    async fn flush(&mut self) -> Result<()> {
+        let mut commit = std::mem::take(&mut self.pending);
+        commit.durability = Durability::Ordered;
+        self.core.commit(commit).await.map(drop)
+    }
+
     fn skip(&mut self, id: ManifestId, cause: &readvault_store::Error) -> Result<()> {
         match cause.kind() {
             ErrorKind::KeyUnavailable => self.done.erased += 1,
@@ -155,7 +182,7 @@ fn unaccepted_row() -> readvault_store::catalog::RowKey {
 /// # Errors
 /// Those of the catalog.
 pub async fn demand_acceptance(core: &Core) -> Result<()> {
-    let mut commit = readvault_store::catalog::Commit::new();
+    let mut commit = Commit::new();
     commit.put(unaccepted_row(), encode(&Unaccepted { rebuilt_ms: core.now_ms() }));
     core.commit(commit).await.map(drop)
 }
@@ -174,7 +201,7 @@ pub async fn unaccepted(core: &Core) -> Result<Option<Unaccepted>> {
 /// # Errors
 /// Those of the catalog.
 pub async fn accept(core: &Core) -> Result<()> {
-    let mut commit = readvault_store::catalog::Commit::new();
+    let mut commit = Commit::new();
     commit.delete(unaccepted_row());
     core.commit(commit).await.map(drop)
 }

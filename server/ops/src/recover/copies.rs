@@ -20,7 +20,6 @@ impl Recovery<'_> {
     /// Writes the rows that the copy `found` holds, and that this is their copy.
     pub(super) async fn take_copies(&mut self, found: Found) -> Result<()> {
         let manifest = found.file.manifest;
-        self.waiting.push(manifest);
         let copied = match self.rebuild.vault().read_file(&found.file).await {
             Ok(bytes) => decode::<Copied>(&bytes).ok(),
             Err(cause) => {
@@ -36,9 +35,10 @@ impl Recovery<'_> {
         });
         let (Some(copied), Some(rows)) = (copied, rows) else {
             self.done.unreadable += 1;
+            self.waiting.push(manifest);
             return Ok(());
         };
-        let mut commit = Commit::new();
+        let mut commit = std::mem::take(&mut self.pending);
         for (row, value) in &rows {
             self.claimed.extend(files(&decode(value)?));
             self.put(&mut commit, row, value)?;
@@ -47,11 +47,10 @@ impl Recovery<'_> {
             let kept = Kept { item: found.item, file: found.file };
             commit.put(kept_row(first), encode(&kept));
         }
-        let _ = self.core.commit(commit).await?;
-        self.claimed.insert(manifest);
+        self.pending = commit;
         self.taken.extend(copied.taken);
         self.done.others += 1;
-        Ok(())
+        self.written().await
     }
 
     fn put(&self, commit: &mut Commit, row: &RowKey, value: &Bytes) -> Result<()> {

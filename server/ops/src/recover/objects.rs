@@ -1,6 +1,9 @@
 //! Objects: each names itself.
 
-use readvault_store::{catalog::Commit, vault::rebuild::Found};
+use readvault_store::{
+    catalog::{RowKey, Write},
+    vault::rebuild::Found,
+};
 
 use super::Recovery;
 use crate::{
@@ -13,15 +16,18 @@ impl Recovery<'_> {
     /// Writes the row of the object that `found` is. Of two that claim one key, which only a gap in the
     /// packs leaves, the later stays.
     pub(super) async fn take_object(&mut self, found: Found) -> Result<()> {
-        let manifest = found.file.manifest;
-        self.waiting.push(manifest);
         let Ok(named) = decode::<Named>(&found.metadata) else {
             self.done.unreadable += 1;
+            self.waiting.push(found.file.manifest);
             return Ok(());
         };
         let row = key::row(found.item.store.id, &named.key);
+        if self.pending.writes.iter().any(|write| writes(write, &row)) {
+            self.flush().await?;
+        }
         let now: Option<Stored<Object>> = self.core.load(&row).await?;
         if now.is_some_and(|now| now.value.modified_ms > named.modified_ms) {
+            self.waiting.push(found.file.manifest);
             return Ok(());
         }
         let object = Object {
@@ -34,11 +40,13 @@ impl Recovery<'_> {
             parts: if named.in_parts { found.parts } else { Vec::new() },
             null: true,
         };
-        let mut commit = Commit::new();
-        commit.put(row, encode(&object));
-        let _ = self.core.commit(commit).await?;
-        self.claimed.insert(manifest);
+        self.pending.put(row, encode(&object));
         self.done.objects += 1;
-        Ok(())
+        self.written().await
     }
+}
+
+fn writes(write: &Write, row: &RowKey) -> bool {
+    let (Write::Put(key, _) | Write::Delete(key)) = write;
+    key == row
 }

@@ -1,6 +1,6 @@
 //! Taking a row out, and those that stand beside it for it alone.
 
-use readvault_store::catalog::{Commit, RowKey};
+use readvault_store::catalog::{Commit, Durability, RowKey};
 
 use crate::{
     bucket,
@@ -17,7 +17,7 @@ use crate::{
 /// # Errors
 /// Those of the catalog.
 pub(super) async fn remove(core: &Core, row: &RowKey) -> Result<()> {
-    let mut commit = Commit::new();
+    let mut commit = Commit { durability: Durability::Ordered, ..Commit::new() };
     match row.table {
         tables::READ_SETS => {
             let found: Option<Stored<ReadSet>> = core.load(row).await?;

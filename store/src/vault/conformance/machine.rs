@@ -13,8 +13,8 @@ use crate::{
     keys::{Available, FRESH_MS_MAX},
     vault::{
         BodyError, CHUNKS, Committed, DomainChoice, FileRole, FileSpec, GcOptions,
-        INLINE_BYTES_MAX, Item, ItemKind, Removal, ScrubOptions, SlotChoice, StageError, Staged,
-        Store, VaultCommit,
+        INLINE_BYTES_MAX, Item, ItemKind, Metadata, Removal, ScrubOptions, SlotChoice, StageError,
+        Staged, Store, VaultCommit,
     },
 };
 
@@ -404,6 +404,5 @@ fn spec(item: &Item, role: Role) -> FileSpec {
         Role::Object => FileRole::Object,
         Role::Part => FileRole::Part,
     };
-    let metadata = Bytes::from_static(b"name");
-    FileSpec { item: item.clone(), role, generation: 0, replaces: Vec::new(), metadata }
+    FileSpec::new(item.clone(), role, Metadata::Known(Bytes::from_static(b"name")))
 }

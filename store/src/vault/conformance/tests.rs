@@ -10,8 +10,8 @@ use crate::{
     ErrorKind,
     catalog::Catalog,
     vault::{
-        Committed, DomainChoice, FileRole, FileSpec, ItemKind, SlotChoice, Staged, Store, Vault,
-        VaultCommit,
+        Committed, DomainChoice, FileRole, FileSpec, ItemKind, Metadata, SlotChoice, Staged, Store,
+        Vault, VaultCommit,
     },
 };
 
@@ -32,13 +32,7 @@ fn random_sequences_do_as_the_model_does() {
 
 async fn stage(vault: &Vault, store: &Store) -> Staged {
     let item = vault.new_item(store, ItemKind::Object, SlotChoice::OfStore).await.unwrap();
-    let spec = FileSpec {
-        item,
-        role: FileRole::Object,
-        generation: 0,
-        replaces: Vec::new(),
-        metadata: Bytes::new(),
-    };
+    let spec = FileSpec::new(item, FileRole::Object, Metadata::None);
     vault.stage(spec, stream::iter([Ok(Bytes::from_static(b"reads"))])).await.unwrap()
 }
 

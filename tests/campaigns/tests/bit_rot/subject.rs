@@ -15,7 +15,7 @@ use readvault_campaigns::{
     parallel::runtime,
     place::copy,
 };
-use readvault_store::vault::{FileRole, FileSpec, ItemKind, SlotChoice};
+use readvault_store::vault::{FileRole, FileSpec, ItemKind, Metadata, SlotChoice};
 
 /// What kind of file one is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -128,13 +128,7 @@ async fn third(lane: &Lane<'_>, other: &Lane<'_>, expected: &mut Expected) {
 /// Stages a file that nobody commits.
 async fn give_up(open: &OpenVault, client: &Client) {
     let item = open.vault.new_item(&client.store, ItemKind::Object, SlotChoice::OfStore).await;
-    let spec = FileSpec {
-        item: item.unwrap(),
-        role: FileRole::Object,
-        generation: 0,
-        replaces: Vec::new(),
-        metadata: Bytes::new(),
-    };
+    let spec = FileSpec::new(item.unwrap(), FileRole::Object, Metadata::None);
     drop(open.vault.stage(spec, futures::stream::iter([Ok(noise(60, 80_000))])).await.unwrap());
 }
 

@@ -1,11 +1,10 @@
 //! Keys that end while they are used.
 
-use bytes::Bytes;
 use futures::stream;
 use readvault_store::{
     ErrorKind,
     keys::{Available, FRESH_MS_MAX},
-    vault::{FileRef, FileRole, FileSpec, ItemKind, SlotChoice, VaultCommit},
+    vault::{FileRef, FileRole, FileSpec, ItemKind, Metadata, SlotChoice, VaultCommit},
 };
 use shuttle::future::{block_on, spawn};
 
@@ -18,13 +17,7 @@ use crate::{
 async fn inline(world: &World, slot: SlotChoice) -> (FileRef, u64) {
     let item = world.vault.new_item(&world.store, ItemKind::ReadSet, slot).await.unwrap();
     let slot = item.slot;
-    let spec = FileSpec {
-        item,
-        role: FileRole::Source1,
-        generation: 0,
-        replaces: Vec::new(),
-        metadata: Bytes::new(),
-    };
+    let spec = FileSpec::new(item, FileRole::Source1, Metadata::None);
     let staged = world.vault.stage(spec, stream::iter([Ok(body(1))])).await.unwrap();
     let file = staged.file().clone();
     let files = vec![staged];

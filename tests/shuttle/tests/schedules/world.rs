@@ -13,8 +13,8 @@ use readvault_store::{
     ids::WriterId,
     keys::{MemoryKeyProvider, VaultKeys, VaultKeysParams},
     vault::{
-        BodyError, Committed, DomainChoice, FileRef, FileRole, FileSpec, Item, ItemKind, Removal,
-        SlotChoice, StageError, Staged, Store, Vault, VaultCommit, VaultParams,
+        BodyError, Committed, DomainChoice, FileRef, FileRole, FileSpec, Item, ItemKind, Metadata,
+        Removal, SlotChoice, StageError, Staged, Store, Vault, VaultCommit, VaultParams,
     },
 };
 use shuttle::future::block_on;
@@ -128,8 +128,7 @@ impl World {
 }
 
 fn spec(item: Item) -> FileSpec {
-    let (role, metadata) = (FileRole::Part, Bytes::new());
-    FileSpec { item, role, generation: 0, replaces: Vec::new(), metadata }
+    FileSpec::new(item, FileRole::Part, Metadata::None)
 }
 
 /// A body of one chunk.
