@@ -61,7 +61,8 @@ async fn settle(inner: &Inner, packs: &[PackContents]) -> Result<()> {
             commit.put(RowKey::new(PACKS, pack.header.pack.0), bytes::Bytes::new());
         }
         let Outcome::Applied { version } = inner.catalog.commit(commit).await? else {
-            return Err(Error::corrupt("the catalog refuses the rows of packs"));
+            // It has no checks, so that a disk that fails is the only cause.
+            return Err(Error::new(ErrorKind::Unavailable, "the rows of packs"));
         };
         inner.chunks.acknowledge(version);
     }

@@ -122,19 +122,50 @@ impl Oracle {
         }
         for (lane, attempts) in lanes.iter() {
             let shown = of_lane.remove(lane.as_str()).unwrap_or_default();
-            let allowed = allowed(attempts, end);
-            if !allowed.contains(&shown) {
-                return Err(complaint(lane, &shown, &allowed));
+            let mut named = 0;
+            for names in together(attempts) {
+                let some: Shown = shown
+                    .iter()
+                    .filter(|(name, _)| names.contains(*name))
+                    .map(|(name, bytes)| (name.clone(), bytes.clone()))
+                    .collect();
+                let of_names = attempts.iter().filter(|one| names.contains(&one.change[0].0));
+                let allowed = allowed(of_names, end);
+                if !allowed.contains(&some) {
+                    return Err(complaint(lane, &some, &allowed));
+                }
+                named += some.len();
+            }
+            if named != shown.len() {
+                return Err(format!("lane {lane} shows a name that it was never given"));
             }
         }
         Ok(())
     }
 }
 
-/// All that a lane may show.
-fn allowed(attempts: &[Attempt], end: u64) -> BTreeSet<Shown> {
+/// The names of a lane in groups: those that one attempt changes together are in one. Each group is a lane
+/// for itself, so that many attempts whose outcome nobody knows do not multiply.
+fn together(attempts: &[Attempt]) -> Vec<BTreeSet<String>> {
+    let mut groups: Vec<BTreeSet<String>> = Vec::new();
+    for attempt in attempts {
+        let mut group: BTreeSet<_> = attempt.change.iter().map(|(name, _)| name.clone()).collect();
+        groups.retain(|other| {
+            let apart = other.is_disjoint(&group);
+            if !apart {
+                group.extend(other.iter().cloned());
+            }
+            apart
+        });
+        groups.push(group);
+    }
+    groups
+}
+
+/// All that a group of names may show.
+fn allowed<'a>(attempts: impl Iterator<Item = &'a Attempt>, end: u64) -> BTreeSet<Shown> {
     let mut allowed = BTreeSet::from([Shown::new()]);
-    for attempt in attempts.iter().filter(|attempt| attempt.started < end) {
+    for attempt in attempts.filter(|attempt| attempt.started < end) {
         let after = allowed.iter().map(|shown| changed(shown.clone(), &attempt.change));
         let after: BTreeSet<_> = after.collect();
         if attempt.acknowledged.is_some_and(|acknowledged| acknowledged < end) {
@@ -169,6 +200,21 @@ fn complaint(lane: &str, shown: &Shown, allowed: &BTreeSet<Shown>) -> String {
 mod tests {
     use super::*;
 
+    #[test]
+    fn what_one_attempt_changes_shows_together_however_many_are_unknown() {
+        let (oracle, ticks) = (Oracle::default(), Ticks::default());
+        for number in 0..200 {
+            let names = [format!("a/{number}"), format!("a/{number}.other")];
+            let change = names.map(|name| (name, Some(Bytes::from_static(b"x"))));
+            let _unknown = oracle.start("a", change.to_vec(), &ticks);
+        }
+        let shown = |names: &[&str]| {
+            names.iter().map(|name| ((*name).to_owned(), Bytes::from_static(b"x"))).collect()
+        };
+        assert!(oracle.allows(&shown(&["a/7", "a/7.other"]), ticks.now()).is_ok());
+        assert!(oracle.allows(&shown(&["a/7"]), ticks.now()).is_err(), "half of it");
+    }
+
     fn put(name: &str, bytes: &'static [u8]) -> Change {
         vec![(name.to_owned(), Some(Bytes::from_static(bytes)))]
     }
@@ -189,5 +235,8 @@ mod tests {
         assert!(oracle.allows(&Shown::new(), middle).is_ok());
         assert!(oracle.allows(&shown(b"y"), middle).is_err(), "it was not yet asked for");
         assert!(oracle.allows(&Shown::from([("b/1".to_owned(), Bytes::new())]), 9).is_err());
+        let mut more = shown(b"x");
+        more.insert("a/2".to_owned(), Bytes::new());
+        assert!(oracle.allows(&more, ticks.now()).is_err(), "nobody put it");
     }
 }

@@ -11,6 +11,9 @@ use tokio::runtime::{Builder, Runtime};
 /// Violations after which a campaign stops looking for more.
 const VIOLATIONS_MAX: usize = 20;
 
+/// Threads for each core: many cases wait, above all RocksDB, which closes some seconds after it met a full disk.
+const THREADS_A_CORE: usize = 8;
+
 /// Does `work` for each of `cases`, in no order, and gives the violations that it found. Each thread brings a
 /// runtime of its own.
 pub fn each<C: Sync>(
@@ -18,7 +21,7 @@ pub fn each<C: Sync>(
     work: impl Fn(&Runtime, &C) -> Result<(), String> + Sync,
 ) -> Vec<String> {
     let (next, violations) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let threads = THREADS_A_CORE * thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {

@@ -31,7 +31,7 @@ use readvault_campaigns::{
 use readvault_store::{Error, ErrorKind, disk::observed::Observer};
 
 /// Cases of an ordinary run.
-const SAMPLE: u64 = 250;
+const SAMPLE: u64 = 100;
 
 /// Cases behind the last operation that was counted: background work makes the count vary.
 const BEHIND: u64 = 10;
