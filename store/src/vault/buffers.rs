@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 use crate::seal::SEALED_FRAME_BYTES;
 
 /// Bytes of a buffer; what needs more gets one of its own that is not kept.
-pub(super) const BUFFER_BYTES: usize = 256 << 10;
+pub(super) const BUFFER_BYTES: usize = 1 << 20;
 
 /// Buffers that are kept while nobody uses them.
-const KEPT_MAX: usize = 64;
+const KEPT_MAX: usize = 16;
 
 /// A stack of buffers: the one given back last is the one whose bytes are still in the
 /// processor's cache. Cheap to clone.

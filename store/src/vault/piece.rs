@@ -4,7 +4,12 @@ use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Inner, buffers::with_frame, chunk_row, open_file::MOVES_MAX};
+use super::{
+    Inner,
+    buffers::{BUFFER_BYTES, with_frame},
+    chunk_row,
+    open_file::MOVES_MAX,
+};
 use crate::{
     Error, ErrorKind, Result,
     catalog::Row,
@@ -14,9 +19,9 @@ use crate::{
     seal::RecordError,
 };
 
-/// Plain bytes that are read and opened at once: so many are still in the processor's cache when they
-/// are sent.
-const PIECE_BYTES: u32 = 256 << 10;
+/// Plain bytes that are read and opened at once. Smaller pieces stay in the processor's cache until they
+/// are sent, but cost a task each, which is more.
+const PIECE_BYTES: u32 = BUFFER_BYTES as u32;
 
 /// A chunk, and where it lies as far as this knows.
 struct Place {

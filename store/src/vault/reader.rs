@@ -9,7 +9,7 @@ use super::{Inner, chunk_row, open_file::OpenFile, piece::Piece};
 use crate::{Error, ErrorKind, Result, chunk::ChunkRef, manifest::ChunkSpan};
 
 /// Pieces of one stream that are read and opened ahead of the one that is being sent.
-const READ_AHEAD: usize = 8;
+const READ_AHEAD: usize = 3;
 
 /// Chunks whose entries and rows are looked up at once.
 const PLAN_CHUNKS: usize = 64;
