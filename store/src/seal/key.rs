@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use aws_lc_rs::hkdf;
+use aws_lc_rs::{hkdf, hmac};
 use readvault_ambient::Entropy;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::wire::put_lp;
 
@@ -183,30 +183,14 @@ pub fn extract_and_expand<K: SecretKey>(
     label: &str,
     fields: &[&[u8]],
 ) -> K {
-    let key = K::filled(|out| extract_into(secret.expose(), salt, (label, fields), out));
-    wipe_frames();
-    key
-}
-
-/// Not inlined: its frames lie where [`wipe_frames`] then writes.
-#[inline(never)]
-fn extract_into(
-    secret: &[u8; 32],
-    salt: &[u8; 32],
-    (label, fields): (&str, &[&[u8]]),
-    out: &mut [u8; 32],
-) {
-    let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(secret);
-    fill(&prk, label, fields, out);
-}
-
-/// Overwrites what calls that just returned left on the stack: the primitive keeps its salt by value, and
-/// a salt here is the erasable half of a key.
-#[inline(never)]
-fn wipe_frames() {
-    let mut frames = [0_u8; 8 << 10];
-    frames.zeroize();
-    std::hint::black_box(&mut frames);
+    // HKDF's extract is HMAC under the salt. The library's own takes salts for public and leaves copies of
+    // them in memory that is given back; the salt of an item's key is a secret.
+    let mut extracted = Zeroizing::new([0; 32]);
+    let key = hmac::Key::new(hmac::HMAC_SHA256, salt);
+    hmac::sign_to_buffer(&key, secret.expose(), &mut *extracted)
+        .expect("the buffer has the length of an HMAC-SHA-256");
+    let prk = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, &*extracted);
+    K::filled(|out| fill(&prk, label, fields, out))
 }
 
 fn fill(prk: &hkdf::Prk, label: &str, fields: &[&[u8]], out: &mut [u8; 32]) {
