@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use metrics_exporter_prometheus::PrometheusHandle;
 use readvault_ambient::{Clock, System};
 use readvault_ops::{
     authorize::Authorizer,
@@ -11,16 +12,26 @@ use readvault_ops::{
     jobs::Jobs,
     recover,
 };
-use readvault_store::vault::Vault;
+use readvault_store::{space::Space, vault::Vault};
 use tokio::net::TcpListener;
 
-use crate::{dev, front_door::FrontDoor, privileges, settings::Serve};
+use self::gauges::Gauges;
+use crate::{
+    dev,
+    front_door::{
+        Connections, FrontDoor,
+        admission::{self, Admission, AdmissionParams},
+    },
+    privileges,
+    settings::Serve,
+};
 
 mod accept;
 mod administration;
 mod apis;
 pub(crate) mod catalog;
 mod checkpoint;
+mod gauges;
 mod open;
 mod own;
 mod pieces;
@@ -39,11 +50,20 @@ pub use restore::{Depth, RestoreArgs, restore};
 /// Worker threads of the runtime: one a core, and no fewer than this.
 const THREADS_MIN: usize = 2;
 
+/// Threads for work that blocks or computes for long: each may hold a chunk twice, as it came and sealed.
+const BLOCKING_THREADS_MAX: usize = 32;
+
 /// Times that a port which is taken is tried again.
 const BIND_ATTEMPTS: u32 = 50;
 
 /// Time between two of these.
 const BIND_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Time between two looks at a disk that was full.
+const SPACE_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Open files that are kept for packs, the catalog and the programs that this one starts.
+const FILES_BESIDE: usize = 1024;
 
 /// What every part of the server stands on.
 #[derive(Clone, Debug)]
@@ -86,6 +106,7 @@ pub fn serve(mut settings: Serve) -> Result<()> {
     let cores = std::thread::available_parallelism().map_or(THREADS_MIN, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.max(THREADS_MIN))
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()
         .build()
         .context("threads can't be started")?;
@@ -152,7 +173,8 @@ async fn run(settings: Serve, doors: Doors, source: open::Source) -> Result<()> 
         };
         dev::write(&settings.data, &env)?;
     }
-    let core = Core::new(open.vault.clone(), site, Arc::new(System), Arc::new(System));
+    let core = Core::new(open.vault.clone(), site, Arc::new(System), Arc::new(System))
+        .on(open.space.clone());
     let jobs = Jobs::new(core.clone());
     let ground = Ground { core, identity, authorizer: Authorizer::default(), jobs };
     judge_rebuild(&ground).await?;
@@ -160,19 +182,23 @@ async fn run(settings: Serve, doors: Doors, source: open::Source) -> Result<()> 
         Checkpoints::new(ground.core.clone(), settings.data.join(rebuild::CHECKPOINTS));
     let beside = (&ground, &checkpoints);
     let administrators = administration::open(&settings, beside, &open, began).await?;
-    let (apis, work) = apis::compose(&settings, (ground, checkpoints), doors.inspector, metrics);
+    let gauges = gauges(&settings, &open, metrics);
+    let connections = gauges.connections.clone();
+    let (apis, work) = apis::compose(&settings, (ground, checkpoints), doors.inspector, gauges);
     let work = tokio::spawn(work.run());
     let administrators = tokio::spawn(administrators.serve());
+    let space = tokio::spawn(watch(open.space.clone()));
     let door = FrontDoor {
         handler: apis,
         clock: Arc::new(System),
         entropy: Arc::new(System),
         tls: doors.tls,
+        connections,
     };
     let listener = TcpListener::from_std(doors.listener).context("the port can't be used")?;
     say_ready(&settings, &listener);
     door.serve(listener, stop.asked()).await;
-    for beside in [administrators, work] {
+    for beside in [administrators, space, work] {
         beside.abort();
         let _ = beside.await;
     }
@@ -189,6 +215,45 @@ async fn judge_rebuild(ground: &Ground) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The limits of this server, and what shows how much of them is in use.
+fn gauges(settings: &Serve, open: &open::Open, metrics: PrometheusHandle) -> Gauges {
+    Gauges {
+        metrics,
+        admission: Admission::new(AdmissionParams {
+            requests: settings.requests_max,
+            uploads: settings.uploads_max,
+            wait: admission::WAIT_MAX,
+        }),
+        connections: Connections::new(connections_max(settings)),
+        vault: open.vault.clone(),
+        catalog: open.catalog.clone(),
+        chunks: open.chunks.clone(),
+        space: open.space.clone(),
+    }
+}
+
+/// Connections at once: what the settings say, as far as this process may open files for them.
+fn connections_max(settings: &Serve) -> usize {
+    let files = privileges::open_files_max();
+    let room = usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(FILES_BESIDE);
+    if room < settings.connections_max {
+        tracing::warn!(
+            files,
+            connections = room,
+            "few files may be open: fewer connections are taken"
+        );
+    }
+    settings.connections_max.min(room.max(1))
+}
+
+/// Takes the reserve of the disk again once there is room.
+async fn watch(space: Arc<Space>) {
+    loop {
+        tokio::time::sleep(SPACE_PAUSE).await;
+        space.recover();
+    }
 }
 
 /// Listens before the vault is opened, so that a port that stays taken is said early.

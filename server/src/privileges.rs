@@ -27,6 +27,17 @@ pub fn drop_to(uid: u32) -> Result<()> {
     Ok(())
 }
 
+/// Lets this process open as many files as its starter allows, and says how many that are.
+#[must_use]
+pub fn open_files_max() -> u64 {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 1024 };
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(_) => soft,
+    }
+}
+
 /// No core dumps, no tracing, no new privileges: for every process that holds keys.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     admin::{Ask, source::SourceArgs},
     app,
+    front_door::{CONNECTIONS_MAX, admission},
 };
 
 /// A self-hosted genomic object store: S3 and HealthOmics APIs over sealed read sets.
@@ -108,6 +109,24 @@ pub struct Serve {
     /// Secret of root, from the environment or a credential file only.
     #[arg(long, env = "READVAULT_DEV_SECRET_KEY", hide = true, hide_env_values = true)]
     pub root_secret_key: Option<String>,
+    /// MiB of the data directory's disk that are kept free: below, data is refused with 507.
+    #[arg(long, env = "READVAULT_KEEP_FREE_MIB", default_value_t = 256)]
+    pub keep_free_mib: u64,
+    /// MiB held in `DATA/reserve`, which are let go so that a full disk can be emptied.
+    #[arg(long, env = "READVAULT_RESERVE_MIB", default_value_t = 64)]
+    pub reserve_mib: u64,
+    /// Connections at once; a few more are told to come again.
+    #[arg(long, env = "READVAULT_CONNECTIONS_MAX", default_value_t = CONNECTIONS_MAX)]
+    pub connections_max: usize,
+    /// Requests worked on at once; others wait at most 10 seconds and are then told to come again.
+    #[arg(long, env = "READVAULT_REQUESTS_MAX", default_value_t = admission::REQUESTS_MAX)]
+    pub requests_max: usize,
+    /// Among them those with bodies of 64 KiB and more.
+    #[arg(long, env = "READVAULT_UPLOADS_MAX", default_value_t = admission::UPLOADS_MAX)]
+    pub uploads_max: usize,
+    /// Where chunks go: `null` keeps nothing, to measure what comes before the disk.
+    #[arg(long, default_value = "local", value_parser = ["local", "null"], hide = true)]
+    pub chunk_store: String,
     /// What ETags are: `fast` (an MD5 of small objects and of what came with Content-MD5, opaque
     /// otherwise) or `md5` (AWS's own values everywhere, at the cost of a core per stream).
     #[arg(long, env = "READVAULT_ETAG", default_value = "fast", value_parser = ["fast", "md5"])]

@@ -15,8 +15,10 @@ pub mod manifest;
 pub mod pack;
 pub mod receipts;
 pub mod seal;
+pub mod space;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod usage;
 pub mod vault;
 
 pub use error::{Error, ErrorKind, Result};

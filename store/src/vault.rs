@@ -25,6 +25,7 @@ use crate::{
     ids::{DomainId, ManifestId, WriterId},
     keys::VaultKeys,
     pack::Batch,
+    usage::Usage,
 };
 
 mod assemble;
@@ -76,8 +77,9 @@ pub const GC: Table = Table("gc");
 /// The tables of the vault, for the backend to open beside those of the server.
 pub const TABLES: &[Table] = &[CHUNKS, MANIFESTS, WRITERS, PACKS, GC];
 
-/// Chunks of all uploads together that may be in memory between the socket and the disk.
-pub const UPLOAD_CHUNKS_MAX: usize = 96;
+/// Chunks of all uploads together that may be in memory between the socket and the disk: with those that are
+/// sealed meanwhile, most of what a server holds under load.
+pub const UPLOAD_CHUNKS_MAX: usize = 48;
 
 /// What a vault is made of.
 #[derive(Debug)]
@@ -352,6 +354,17 @@ impl Vault {
     pub async fn checkpoint(&self, directory: &Path, unix_ms: u64) -> Result<Checkpoint> {
         let version = recover::mark(&self.inner).await?;
         checkpoints::write(&*self.inner.catalog, directory, (unix_ms, version)).await
+    }
+
+    /// The limits of the vault, and how much of each is in use.
+    #[must_use]
+    pub fn usage(&self) -> Vec<Usage> {
+        let inner = &self.inner;
+        let chunks = UPLOAD_CHUNKS_MAX - inner.room.available_permits();
+        let mut usage =
+            vec![Usage::new("upload_chunks", chunks, UPLOAD_CHUNKS_MAX), inner.manifests.usage()];
+        usage.extend(inner.keys.usage());
+        usage
     }
 
     /// Wipes keys that may no longer be used: call it every few seconds.

@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use readvault_ops::{Fault, FaultKind};
+use readvault_ops::{Fault, FaultKind, fault::RETRY_AFTER_SECONDS};
 use serde_json::json;
 
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
@@ -101,15 +101,37 @@ impl ApiError {
         );
         let content = [(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"))];
         let mut response = (self.status, content, body).into_response();
+        self.retry_after(&mut response);
         response.extensions_mut().insert(self);
         response
     }
+
+    /// Says when to try again, where that helps.
+    fn retry_after(&self, response: &mut Response) {
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            let seconds = HeaderValue::from(RETRY_AFTER_SECONDS);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+    }
+}
+
+/// The whole answer to a request, signed for the service `scope`, that is refused before it is read; ends
+/// its connection.
+#[must_use]
+pub fn refused(scope: Option<&str>, fault: Fault) -> Response {
+    let shape = if scope == Some("sts") { ErrorShape::Xml } else { ErrorShape::Json };
+    let mut response = ApiError::from(fault).respond(shape);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(json!({ "message": self.message }))).into_response();
+        // Clients of rest-json read the header, those of JSON 1.1 the field.
+        let body = json!({ "__type": self.code, "message": self.message });
+        let mut response = (self.status, Json(body)).into_response();
         response.headers_mut().insert(ERROR_TYPE, HeaderValue::from_static(self.code));
+        self.retry_after(&mut response);
         response.extensions_mut().insert(self);
         response
     }
@@ -165,6 +187,7 @@ fn name(kind: FaultKind) -> (StatusCode, &'static str) {
         }
         Kind::InvalidRange => (StatusCode::RANGE_NOT_SATISFIABLE, "RangeNotSatisfiableException"),
         Kind::SlowDown => (StatusCode::TOO_MANY_REQUESTS, "ThrottlingException"),
+        Kind::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException"),
         Kind::InsufficientStorage | Kind::Corrupt | Kind::Internal => {
             (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerException")
         }
@@ -219,6 +242,7 @@ mod tests {
             (Kind::NotImplemented, 405, "NotSupportedOperationException"),
             (Kind::InvalidRange, 416, "RangeNotSatisfiableException"),
             (Kind::SlowDown, 429, "ThrottlingException"),
+            (Kind::RequestTimeout, 408, "RequestTimeoutException"),
             (Kind::InsufficientStorage, 500, "InternalServerException"),
             (Kind::Corrupt, 500, "InternalServerException"),
             (Kind::Internal, 500, "InternalServerException"),

@@ -13,4 +13,5 @@ mod storage;
 mod sts;
 mod workflow;
 
+pub use error::refused;
 pub use router::{Parts, router};

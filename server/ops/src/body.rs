@@ -77,6 +77,25 @@ impl Body {
     }
 }
 
+/// A body was given up because its bytes did not come in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the bytes of the body did not come in time")]
+pub struct TooSlow;
+
+/// The fault of a body that ended with `error`, wherever in its chain of causes the reason stands.
+#[must_use]
+pub fn ended_fault(error: BodyError) -> Fault {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&*error);
+    while let Some(now) = cause {
+        if now.is::<TooSlow>() {
+            let message = "the body did not come in time: its connection was idle or too slow";
+            return Fault::new(FaultKind::RequestTimeout, message);
+        }
+        cause = now.source();
+    }
+    Fault::new(FaultKind::IncompleteBody, "the body ended early").because(error)
+}
+
 /// The fault that a body which could not be staged is answered with.
 #[must_use]
 pub fn stage_fault(error: StageError) -> Fault {
@@ -84,9 +103,7 @@ pub fn stage_fault(error: StageError) -> Fault {
         StageError::Store(error) => error.into(),
         StageError::Body(error) => match error.downcast::<Fault>() {
             Ok(fault) => *fault,
-            Err(error) => {
-                Fault::new(FaultKind::IncompleteBody, "the body ended early").because(error)
-            }
+            Err(error) => ended_fault(error),
         },
     }
 }

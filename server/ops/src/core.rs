@@ -6,15 +6,17 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::Stream;
 use readvault_ambient::{Clock, Entropy};
 use readvault_store::{
     catalog::{Catalog, Commit, RowKey, Table},
-    vault::{Committed, Vault, VaultCommit},
+    space::Space,
+    vault::{BodyError, Committed, FileSpec, Staged, Vault, VaultCommit},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::{Fault, FaultKind, fault::Result, tables};
+use crate::{Fault, FaultKind, body::stage_fault, fault::Result, tables};
 
 /// Times that an operation reads, decides and commits again when another commit got in between.
 pub const DECISIONS_MAX: usize = 5;
@@ -43,6 +45,7 @@ impl Site {
 #[derive(Clone, Debug)]
 pub struct Core {
     vault: Vault,
+    space: Option<Arc<Space>>,
     site: Arc<Site>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -71,7 +74,14 @@ pub(crate) const FLOOR: &str = "*";
 impl Core {
     /// The ground over `vault` at `site`.
     pub fn new(vault: Vault, site: Site, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { vault, site: Arc::new(site), clock, entropy, ids: Arc::default() }
+        let (site, ids) = (Arc::new(site), Arc::default());
+        Self { vault, space: None, site, clock, entropy, ids }
+    }
+
+    /// The same ground on a disk whose room is watched.
+    #[must_use]
+    pub fn on(self, space: Arc<Space>) -> Self {
+        Self { space: Some(space), ..self }
     }
 
     /// The vault.
@@ -114,6 +124,23 @@ impl Core {
     #[must_use]
     pub fn uuid(&self) -> uuid::Uuid {
         uuid::Builder::from_random_bytes(readvault_ambient::random(&*self.entropy)).into_uuid()
+    }
+
+    /// Stages data that a caller brings, unless the disk has no room for it: told before the first byte is
+    /// asked for. Promises as [`Vault::stage`].
+    ///
+    /// # Errors
+    /// `InsufficientStorage`, with the figures; those of the body and of the vault.
+    pub async fn stage<S>(&self, spec: FileSpec, body: S) -> Result<Staged>
+    where
+        S: Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
+    {
+        if let Some(space) = &self.space {
+            space.admit().map_err(|error| {
+                Fault::new(FaultKind::InsufficientStorage, error.to_string()).because(error)
+            })?;
+        }
+        self.vault.stage(spec, body).await.map_err(stage_fault)
     }
 
     /// Reads one row.
@@ -229,3 +256,6 @@ pub fn rfc3339(unix_ms: u64) -> String {
         _ => text,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,6 +75,8 @@ pub enum FaultKind {
     NotImplemented,
     /// Overload: try again later.
     SlowDown,
+    /// The body did not come in time.
+    RequestTimeout,
     /// The disk is full.
     InsufficientStorage,
     /// The key that opens this is disabled, absent or erased.
@@ -95,6 +97,9 @@ pub struct Fault {
     /// The cause, for the log only.
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
+
+/// Seconds after which a client that was told to slow down may try again (`Retry-After`).
+pub const RETRY_AFTER_SECONDS: u16 = 1;
 
 /// The result of an operation.
 pub type Result<T, E = Fault> = std::result::Result<T, E>;

@@ -24,6 +24,10 @@ pub const ATTEMPTS_MAX: u32 = 5;
 /// Jobs that wait in memory; others wait in the catalog until the next sweep.
 const QUEUE_MAX: usize = 1024;
 
+/// Longest time for which a job is postponed. A row that says more was written before the wall clock stepped
+/// back, and is due.
+const DELAY_MAX: Duration = Duration::from_secs(600);
+
 /// Time between two sweeps for jobs whose wake-up was lost.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -115,6 +119,11 @@ fn row(id: uuid::Uuid) -> RowKey {
     RowKey::new(tables::JOBS, id.as_bytes().as_slice())
 }
 
+fn is_due(not_before_ms: u64, now_ms: u64) -> bool {
+    let delay_ms = u64::try_from(DELAY_MAX.as_millis()).unwrap_or(u64::MAX);
+    not_before_ms <= now_ms || not_before_ms - now_ms > delay_ms
+}
+
 impl Jobs {
     /// The jobs of `core`; none runs before [`Jobs::run`].
     #[must_use]
@@ -199,7 +208,7 @@ impl Jobs {
             let next = page.next.clone();
             for row in page.rows() {
                 let job: Job = decode(&row.value)?;
-                if job.not_before_ms <= now {
+                if is_due(job.not_before_ms, now) {
                     due.push(job.id);
                 }
             }
@@ -221,7 +230,7 @@ impl Jobs {
         };
         let delay = match handler.run(&claim).await {
             Ok(Attempt::Ended) => return,
-            Ok(Attempt::Again(delay)) => delay,
+            Ok(Attempt::Again(delay)) => delay.min(DELAY_MAX),
             Err(fault) => {
                 let cause = std::error::Error::source(&fault).map(ToString::to_string);
                 tracing::warn!(job = %id, kind = claim.job.kind, %fault, cause, "an attempt failed");
@@ -281,5 +290,18 @@ impl Jobs {
         };
         *claim.version.lock().expect("no holder of this lock panics") = version;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_stepped_back_keeps_no_job_waiting() {
+        let day = 24 * 3_600_000;
+        assert!(is_due(0, 0) && is_due(day, day) && is_due(day - 1, day));
+        assert!(!is_due(day + 1, day) && !is_due(day + 600_000, day));
+        assert!(is_due(day + 600_001, day) && is_due(2 * day, day) && is_due(u64::MAX, 0));
     }
 }

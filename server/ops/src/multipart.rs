@@ -15,7 +15,7 @@ pub mod part_list;
 mod tests;
 
 use readvault_store::{
-    catalog::{Fold, RowKey, ScanRange},
+    catalog::{Fold, PAGE_ITEMS_MAX, RowKey, ScanRange},
     ids::StoreId,
     vault::{FileRef, Removal},
 };
@@ -38,6 +38,9 @@ pub const PART_BYTES_MAX: u64 = 5 << 30;
 
 /// Largest part number.
 pub const PART_NUMBER_MAX: u32 = 10_000;
+
+/// Uploads of one bucket that may be open at once, those whose parts are still being removed included.
+pub const UPLOADS_OPEN_MAX: usize = 10_000;
 
 /// Marks the parts of object uploads among those of read set uploads.
 const SOURCE: u8 = 0;
@@ -175,6 +178,28 @@ pub fn part_row(id: &str, number: u32) -> RowKey {
 pub fn no_such_upload() -> Fault {
     let message = "the specified upload does not exist; it may have been aborted or completed";
     Fault::new(FaultKind::NoSuchUpload, message)
+}
+
+/// Refuses one more upload in the bucket whose store is `bucket` when `most` are open.
+///
+/// # Errors
+/// `QuotaExceeded`; those of the catalog.
+pub(crate) async fn check_room(core: &Core, bucket: StoreId, most: usize) -> Result<()> {
+    let mut range = ScanRange::prefix(tables::MULTIPARTS, bucket.as_bytes().to_vec());
+    let mut count = 0;
+    loop {
+        let page = core.catalog().scan(&range, &Fold::default(), PAGE_ITEMS_MAX).await?;
+        let next = page.next.clone();
+        count += page.rows().count();
+        if count >= most {
+            let message = format!("the bucket has {most} open uploads: complete or abort some");
+            return Err(Fault::new(FaultKind::QuotaExceeded, message));
+        }
+        match next {
+            Some(next) => range = range.from(next),
+            None => return Ok(()),
+        }
+    }
 }
 
 /// Whether the bucket whose store is `bucket` has an upload that takes parts.

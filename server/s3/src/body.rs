@@ -11,7 +11,7 @@ use futures::{Stream, StreamExt as _};
 use http::HeaderMap;
 use readvault_ops::{
     Fault, FaultKind,
-    body::{Body, Declared},
+    body::{Body, Declared, ended_fault},
     object::get::{Download, Live},
 };
 use s3s::{
@@ -63,7 +63,7 @@ fn body_fault(error: StdError) -> Fault {
         }
         cause = now.source();
     }
-    Fault::new(FaultKind::IncompleteBody, "the body ended early").because(error)
+    ended_fault(error)
 }
 
 fn known(error: &(dyn std::error::Error + 'static)) -> Option<Fault> {

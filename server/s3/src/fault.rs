@@ -1,8 +1,8 @@
 //! How a [`Fault`] is answered: one exhaustive table.
 
-use http::StatusCode;
-use readvault_ops::{Fault, FaultKind};
-use s3s::{S3Error, S3ErrorCode};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use readvault_ops::{Fault, FaultKind, fault::RETRY_AFTER_SECONDS};
+use s3s::{HttpResponse, S3Error, S3ErrorCode};
 
 /// An answer that refuses a request. Both an operation's fault and an error of this crate become
 /// one.
@@ -35,11 +35,41 @@ pub(crate) fn refuse(code: S3ErrorCode, message: &'static str) -> Refusal {
     Refusal(S3Error::with_message(code, message))
 }
 
+/// The whole answer to a request that is refused before it is read; ends its connection.
+#[must_use]
+pub fn refused(fault: Fault) -> HttpResponse {
+    let (code, status) = row(fault.kind);
+    let mut response = document(status, code.as_str(), &fault.message);
+    if fault.kind == FaultKind::SlowDown {
+        let seconds = HeaderValue::from(RETRY_AFTER_SECONDS);
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
+    response
+}
+
+/// An error document that ends its connection, as the body of the request is not read.
+pub(crate) fn document(status: StatusCode, code: &str, message: &str) -> HttpResponse {
+    let text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code>\
+         <Message>{message}</Message></Error>"
+    );
+    let mut response = HttpResponse::new(s3s::Body::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
 /// The answer to `fault`.
 fn error(fault: Fault) -> S3Error {
     let (code, status) = row(fault.kind);
     let mut error = S3Error::with_message(code, fault.message.clone());
     error.set_status_code(status);
+    if fault.kind == FaultKind::SlowDown {
+        let seconds = HeaderValue::from(RETRY_AFTER_SECONDS);
+        error.set_headers(HeaderMap::from_iter([(header::RETRY_AFTER, seconds)]));
+    }
     if let Some(cause) = fault.cause {
         error.set_source(cause);
     }
@@ -90,6 +120,7 @@ fn row(kind: FaultKind) -> (S3ErrorCode, StatusCode) {
         FaultKind::NotSupported => (Code::MethodNotAllowed, StatusCode::METHOD_NOT_ALLOWED),
         FaultKind::NotImplemented => (Code::NotImplemented, StatusCode::NOT_IMPLEMENTED),
         FaultKind::SlowDown => (Code::SlowDown, StatusCode::SERVICE_UNAVAILABLE),
+        FaultKind::RequestTimeout => (Code::RequestTimeout, StatusCode::BAD_REQUEST),
         FaultKind::InsufficientStorage => {
             (custom("InsufficientStorage"), StatusCode::INSUFFICIENT_STORAGE)
         }
@@ -140,6 +171,7 @@ mod tests {
         (FaultKind::NotSupported, "MethodNotAllowed", 405),
         (FaultKind::NotImplemented, "NotImplemented", 501),
         (FaultKind::SlowDown, "SlowDown", 503),
+        (FaultKind::RequestTimeout, "RequestTimeout", 400),
         (FaultKind::InsufficientStorage, "InsufficientStorage", 507),
         (FaultKind::KeyUnavailable, "KMS.DisabledException", 400),
         (FaultKind::Corrupt, "InternalError", 500),

@@ -21,4 +21,5 @@ mod refuse;
 mod service;
 mod write;
 
+pub use fault::refused;
 pub use service::{S3, S3Parts, S3Vault, service};

@@ -20,7 +20,7 @@ use s3s::{
     validation::NameValidation,
 };
 
-use crate::{access::Access, api::Api, auth::Auth, host::Hosts};
+use crate::{access::Access, api::Api, auth::Auth, fault::document, host::Hosts};
 
 /// Bytes of an XML body at most.
 const XML_BYTES_MAX: usize = 4 << 20;
@@ -102,27 +102,13 @@ fn oversized(method: &Method, headers: &HeaderMap) -> Option<HttpResponse> {
         .is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("multipart/"));
     if form && length.is_none() {
         let message = "a form must declare its length";
-        return Some(refusal(StatusCode::LENGTH_REQUIRED, "MissingContentLength", message));
+        return Some(document(StatusCode::LENGTH_REQUIRED, "MissingContentLength", message));
     }
     if !form && length.is_some_and(|length| length > XML_BYTES_MAX as u64) {
         let message = "a document has at most 4 MiB";
-        return Some(refusal(StatusCode::BAD_REQUEST, "MaxMessageLengthExceeded", message));
+        return Some(document(StatusCode::BAD_REQUEST, "MaxMessageLengthExceeded", message));
     }
     None
-}
-
-/// An answer that ends its connection, as the body of the request is not read.
-fn refusal(status: StatusCode, code: &str, message: &str) -> HttpResponse {
-    let text = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code>\
-         <Message>{message}</Message></Error>"
-    );
-    let mut response = HttpResponse::new(s3s::Body::from(text));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
 }
 
 /// An answer to come.

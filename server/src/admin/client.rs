@@ -38,7 +38,8 @@ impl Refused {
     }
 }
 
-/// Asks the live server, or does what needs none, and prints its answer: data to standard output, progress to standard error.
+/// Asks the live server, or does what needs none, and prints its answer: data to standard output, progress to
+/// standard error.
 ///
 /// # Errors
 /// When no server runs for the vault, it is not ours to ask, or it refuses ([`Refused`]).

@@ -112,7 +112,7 @@ impl Command for Keys {
 
 fn status(desk: &Desk) -> Answer {
     let keys = desk.core.vault().keys();
-    let usage = keys.usage();
+    let usage = keys.wraps();
     let names = desk.master_keys.names();
     let wraps = |name: &String| {
         let KeyUsage { of_vault, of_stores } = usage.get(name).copied().unwrap_or_default();
@@ -170,7 +170,7 @@ impl Rotate {
 
     fn plan(&self, desk: &Desk) -> Answer {
         let keys = desk.core.vault().keys();
-        let all: u64 = keys.usage().values().map(|usage| usage.of_vault + usage.of_stores).sum();
+        let all: u64 = keys.wraps().values().map(|usage| usage.of_vault + usage.of_stores).sum();
         let (count, adds) = if self.resume { (keys.stale(), 0) } else { (all, 1) };
         let text = format!(
             "would add {adds} master key to the keyring and wrap {count} keys again; no data moves"
@@ -199,7 +199,7 @@ impl Retire {
                 format!("{name} wraps new keys: rotate first"),
             ));
         }
-        if let Some(usage) = keys.usage().get(&name) {
+        if let Some(usage) = keys.wraps().get(&name) {
             return Err(Fault::new(
                 FaultKind::PreconditionFailed,
                 format!(

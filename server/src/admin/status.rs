@@ -75,7 +75,7 @@ async fn look(desk: &Desk) -> Result<Standing> {
         disk.map_err(|cause| Fault::internal("the disk can't be measured").because(cause))?;
     let count = |table| listing::count(core, table, COUNTED_MAX);
     let uploads_open = count(tables::MULTIPARTS).await? + count(tables::READ_SET_UPLOADS).await?;
-    let wraps = keys.usage().into_iter().map(|(name, usage)| {
+    let wraps = keys.wraps().into_iter().map(|(name, usage)| {
         (name, Wraps { vault_keys: usage.of_vault, store_keys: usage.of_stores })
     });
     Ok(Standing {

@@ -14,6 +14,13 @@ use crate::settings::Serve;
 /// Says that the catalog of this data directory is in a database, so that no other one is made for it.
 const ELSEWHERE: &str = "catalog.elsewhere";
 
+/// An open catalog.
+pub(super) struct Opened {
+    pub(super) catalog: Arc<dyn Catalog>,
+    /// The same, when it is in the data directory: it takes room there, and memory here.
+    pub(super) embedded: Option<Arc<RocksCatalog>>,
+}
+
 /// Where a catalog is.
 pub(super) enum Place {
     /// In the data directory.
@@ -59,11 +66,7 @@ pub(super) fn must_be_embedded(data: &Path) -> Result<()> {
 ///
 /// # Errors
 /// When the data directory's catalog is in the other place, or it can't be opened.
-pub(super) async fn open(
-    data: &Path,
-    place: Place,
-    sealer: Arc<RowSealer>,
-) -> Result<Arc<dyn Catalog>> {
+pub(super) async fn open(data: &Path, place: &Place, sealer: Arc<RowSealer>) -> Result<Opened> {
     let (tables, entropy) = (all_tables(), Arc::new(System));
     let (embedded, elsewhere) = (data.join(CATALOG), data.join(ELSEWHERE));
     match place {
@@ -72,19 +75,23 @@ pub(super) async fn open(
         }
         Place::Embedded => {
             let catalog = RocksCatalog::open(&embedded, &tables, sealer, entropy);
-            Ok(Arc::new(catalog.context("the catalog can't be opened; see `readvaultd rebuild`")?))
+            let catalog =
+                catalog.context("the catalog can't be opened; see `readvaultd rebuild`")?;
+            let catalog = Arc::new(catalog);
+            Ok(Opened { catalog: catalog.clone(), embedded: Some(catalog) })
         }
         Place::Database(_) if embedded.exists() => {
             bail!("the catalog of this vault is in its data directory: leave out --catalog")
         }
         Place::Database(address) => {
+            let address = address.clone();
             let params =
                 PostgresParams { address, tables, sealer, entropy, clock: Arc::new(System) };
             let catalog = PostgresCatalog::open(params)
                 .await
                 .context("the catalog can't be opened in its database")?;
             std::fs::write(&elsewhere, b"").context("the data directory can't be written")?;
-            Ok(Arc::new(catalog))
+            Ok(Opened { catalog: Arc::new(catalog), embedded: None })
         }
     }
 }

@@ -9,12 +9,18 @@ use std::{
 use anyhow::{Context, Result, bail};
 use readvault_ambient::System;
 use readvault_store::{
-    chunk_store::{ChunkStore, LocalChunkStore, PackCopy, PackSource, StoreParams},
+    ErrorKind,
+    catalog::Catalog,
+    chunk_store::{ChunkStore, LocalChunkStore, NullChunkStore, PackCopy, PackSource, StoreParams},
     ids::WriterId,
     keys::{KeySource, Keyring, MasterKeys, VaultKeys, VaultKeysParams},
+    pack::PackContents,
     receipts::Receipts,
+    space::{Space, SpaceParams},
     vault::{self, Vault, VaultParams},
 };
+
+use readvault_store_rocks::RocksCatalog;
 
 use super::{
     catalog,
@@ -84,28 +90,71 @@ pub(super) struct Open {
     pub(super) vault: Vault,
     pub(super) master_keys: Arc<dyn MasterKeys>,
     pub(super) receipts: Arc<Receipts>,
-    chunks: Arc<LocalChunkStore>,
+    pub(super) space: Arc<Space>,
+    /// The catalog, when it is in the data directory.
+    pub(super) catalog: Option<Arc<RocksCatalog>>,
+    /// None where chunks go nowhere.
+    pub(super) chunks: Option<Arc<LocalChunkStore>>,
     /// Let go last: nobody else may use the data directory before.
-    _held: Held,
+    _held: Option<Held>,
 }
 
 impl Open {
     /// Closes the open pack; the catalog closes when its last user drops it.
     pub(super) async fn close(self) -> Result<()> {
-        self.chunks.close().await.context("the open pack can't be closed")
+        match self.chunks {
+            Some(chunks) => chunks.close().await.context("the open pack can't be closed"),
+            None => Ok(()),
+        }
     }
 }
 
 /// Opens the vault in `data`, or makes a new one.
 pub(super) async fn vault(settings: &Serve, source: Source, place: catalog::Place) -> Result<Open> {
-    let data = &settings.data;
-    let held = Held::take(data)?;
-    let entropy = Arc::new(System);
-    let source = match source {
-        Source::Given(source) => source,
-        Source::Dev => KeySource::File(dev_key(data)?),
+    let held = Held::take(&settings.data)?;
+    let space = Arc::new(Space::open(
+        &settings.data,
+        SpaceParams {
+            free_bytes_min: settings.keep_free_mib << 20,
+            reserve_bytes: settings.reserve_mib << 20,
+        },
+    ));
+    if settings.chunk_store == "null" && !settings.dev {
+        bail!("--chunk-store null keeps nothing: it is for measurements with --dev");
+    }
+    let open = match opened(settings, (&source, &place), &space).await {
+        // A full disk must not keep its vault from being read and emptied.
+        Err(cause) if is_full(&cause) => {
+            space.met_full();
+            opened(settings, (&source, &place), &space).await?
+        }
+        opened => opened?,
     };
-    let keyring = Arc::new(keyring(&data.join(KEYRING), &source)?);
+    Ok(Open { _held: Some(held), ..open })
+}
+
+fn is_full(cause: &anyhow::Error) -> bool {
+    let of_vault = |error: &readvault_store::Error| error.kind() == ErrorKind::NoSpace;
+    cause.chain().any(|cause| {
+        cause.downcast_ref().is_some_and(of_vault)
+            || cause
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|error| error.kind() == std::io::ErrorKind::StorageFull)
+    })
+}
+
+async fn opened(
+    settings: &Serve,
+    (source, place): (&Source, &catalog::Place),
+    space: &Arc<Space>,
+) -> Result<Open> {
+    let data = &settings.data;
+    let entropy = Arc::new(System);
+    let keyring = match source {
+        Source::Given(source) => keyring(&data.join(KEYRING), source)?,
+        Source::Dev => keyring(&data.join(KEYRING), &KeySource::File(dev_key(data)?))?,
+    };
+    let keyring = Arc::new(keyring);
     let keys = VaultKeys::open(VaultKeysParams {
         directory: data.to_owned(),
         provider: keyring.clone(),
@@ -115,38 +164,72 @@ pub(super) async fn vault(settings: &Serve, source: Source, place: catalog::Plac
     .await
     .context("the keys of the vault can't be opened")?;
     finish_rotation(&keys).await;
-    let catalog = catalog::open(data, place, sealer(&keys)).await?;
+    let catalog::Opened { catalog, embedded } = catalog::open(data, place, sealer(&keys)).await?;
+    if let Some(embedded) = &embedded {
+        embedded.reserve(space.clone());
+    }
     let writer = WriterId::draw(&System);
     let params =
         StoreParams { vault_key: keys.vault_key().clone(), writer, entropy: entropy.clone() };
-    let chunks =
-        LocalChunkStore::open(data.join(PACKS), params).context("the packs can't be opened")?;
-    let chunks = Arc::new(chunks);
-    let mut packs = Vec::new();
-    for pack in vault::unsettled(&*catalog, chunks.packs()?).await? {
-        match chunks.summary(pack).await {
-            Ok(contents) => packs.push(contents),
-            // A start that ended before its first batch leaves a pack without even a header.
-            Err(cause) => tracing::warn!(%pack, %cause, "a pack can't be read"),
-        }
-    }
+    let packs = packs(settings, params, space, &*catalog).await?;
     let copy = settings.upkeep.second_copy.as_deref().map(second_copy).transpose()?;
     let directory = data.join("receipts");
     let receipts =
         Receipts::open(&directory, keys.vault(), keys.vault_key().clone(), entropy.clone())
             .context("the receipts of erasures can't be opened")?;
     let params = VaultParams {
-        catalog,
-        chunks: chunks.clone(),
+        catalog: catalog.clone(),
+        chunks: packs.store,
         keys: Arc::new(keys),
         entropy,
         clock: Arc::new(System),
         writer,
         copy,
     };
-    let vault = Vault::start(params, &packs).await.context("the vault can't be opened")?;
-    let receipts = Arc::new(receipts);
-    Ok(Open { vault, master_keys: keyring, receipts, chunks, _held: held })
+    let vault =
+        Vault::start(params, &packs.unsettled).await.context("the vault can't be opened")?;
+    let (space, receipts) = (space.clone(), Arc::new(receipts));
+    Ok(Open {
+        vault,
+        master_keys: keyring,
+        receipts,
+        space,
+        catalog: embedded,
+        chunks: packs.local,
+        _held: None,
+    })
+}
+
+/// Where chunks go, and what is to be settled of those that are there.
+struct Packs {
+    store: Arc<dyn ChunkStore>,
+    /// None where chunks go nowhere.
+    local: Option<Arc<LocalChunkStore>>,
+    unsettled: Vec<PackContents>,
+}
+
+async fn packs(
+    settings: &Serve,
+    params: StoreParams,
+    space: &Arc<Space>,
+    catalog: &dyn Catalog,
+) -> Result<Packs> {
+    if settings.chunk_store == "null" {
+        let store = Arc::new(NullChunkStore::new(params));
+        return Ok(Packs { store, local: None, unsettled: Vec::new() });
+    }
+    let store = LocalChunkStore::open(settings.data.join(PACKS), params);
+    let store = Arc::new(store.context("the packs can't be opened")?);
+    store.reserve(space.clone());
+    let mut unsettled = Vec::new();
+    for pack in vault::unsettled(catalog, store.packs()?).await? {
+        match store.summary(pack).await {
+            Ok(contents) => unsettled.push(contents),
+            // A start that ended before its first batch leaves a pack without even a header.
+            Err(cause) => tracing::warn!(%pack, %cause, "a pack can't be read"),
+        }
+    }
+    Ok(Packs { store: store.clone(), local: Some(store), unsettled })
 }
 
 /// Goes on with a rotation that an earlier start did not finish. Without it every key opens, too.

@@ -1,15 +1,19 @@
 //! `/_rv/…`: health, readiness, metrics.
 
+use std::sync::Arc;
+
 use axum::{Router, http::StatusCode, routing::get};
-use metrics_exporter_prometheus::PrometheusHandle;
 use readvault_ops::core::Core;
 
+use super::gauges::Gauges;
+
 /// The paths below `/_rv`.
-pub(super) fn routes(core: Core, metrics: PrometheusHandle) -> Router {
+pub(super) fn routes(core: Core, gauges: Gauges) -> Router {
+    let gauges = Arc::new(gauges);
     Router::new()
         .route("/_rv/health", get(|| async { "ok\n" }))
         .route("/_rv/ready", get(move || ready(core.clone())))
-        .route("/_rv/metrics", get(move || async move { metrics.render() }))
+        .route("/_rv/metrics", get(move || async move { gauges.render() }))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such path below /_rv\n") })
 }
 

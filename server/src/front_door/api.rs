@@ -38,7 +38,8 @@ pub fn choose(uri: &Uri, headers: &HeaderMap) -> Api {
 }
 
 /// The service of the signature's scope: `…/date/region/SERVICE/aws4_request`.
-fn scope_service<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+#[must_use]
+pub fn scope_service<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let from_header = headers
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok())

@@ -19,6 +19,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use readvault_ambient::{Clock, Entropy, random};
 use readvault_ops::record::RequestRecord;
 
+use super::admission::Place;
+
 /// Most bytes of all header fields together.
 const HEADER_BYTES_MAX: usize = 16 << 10;
 
@@ -55,11 +57,12 @@ impl Recorded {
         record.note(|facts| facts.status = answer.status().as_u16());
         let took = clock.monotonic().saturating_sub(began);
         let (mut head, body) = answer.into_parts();
+        let place = head.extensions.remove::<Arc<Place>>();
         if let Ok(value) = HeaderValue::from_str(&record.id) {
             head.headers.insert(AMZ_REQUEST_ID, value.clone());
             head.headers.insert(AMZN_REQUEST_ID, value);
         }
-        let closing = Closing { record, method, took };
+        let closing = Closing { record, method, took, _place: place };
         Response::from_parts(head, Body::new(RecordedBody { body, closing }))
     }
 }
@@ -84,6 +87,8 @@ struct Closing {
     record: Arc<RequestRecord>,
     method: http::Method,
     took: Duration,
+    /// Given back once the answer has gone.
+    _place: Option<Arc<Place>>,
 }
 
 impl Drop for Closing {

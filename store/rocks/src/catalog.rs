@@ -1,6 +1,11 @@
 //! The catalog itself: reads on the caller's thread, commits through the writer's.
 
-use std::{fmt, path::Path, sync::Arc, thread::JoinHandle};
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, OnceLock},
+    thread::JoinHandle,
+};
 
 use async_trait::async_trait;
 use readvault_ambient::Entropy;
@@ -10,25 +15,29 @@ use readvault_store::{
         Catalog, Change, Commit, Fold, Outcome, Page, Row, RowKey, ScanRange, Table, fold, limits,
         row::RowSealer,
     },
+    space::Space,
 };
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     database::Shared,
     fault::fault,
-    log, open,
-    writer::{Job, QUEUE_COMMITS_MAX, Writer},
+    log,
+    open::{self, Opening},
+    slot::Slot,
+    writer::{Job, Parts, QUEUE_COMMITS_MAX, Writer},
 };
 
 /// A catalog in one directory, open in one process.
 ///
 /// `commit` queues for one thread, which applies all that wait as one group with one sync of the
 /// log; the
-/// other methods read on the caller's thread, from RocksDB's caches where it can. Dropping it
-/// waits for
-/// the commits already taken, then flushes and closes.
+/// other methods read on the caller's thread, from RocksDB's caches where it can. After a write that
+/// failed the catalog is opened anew: what the log then holds settles the commits that were in doubt.
+/// Dropping it waits for the commits already taken, then flushes and closes.
 pub struct RocksCatalog {
-    database: Shared,
+    slot: Arc<Slot>,
+    space: Arc<OnceLock<Arc<Space>>>,
     queue: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
 }
@@ -51,7 +60,7 @@ impl RocksCatalog {
         sealer: Arc<RowSealer>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self> {
-        Self::open_at((&directory.into(), 0), tables, sealer, entropy)
+        Self::open_at((directory.into(), 0), tables, sealer, entropy)
     }
 
     /// The same, and every commit from here on has a version above `floor`: for a catalog that is rebuilt
@@ -66,7 +75,7 @@ impl RocksCatalog {
         floor: u64,
     ) -> Result<Self> {
         let (sealer, entropy) = keys;
-        Self::open_at((&directory.into(), floor), tables, sealer, entropy)
+        Self::open_at((directory.into(), floor), tables, sealer, entropy)
     }
 
     /// As [`RocksCatalog::open`], with an observer of its files.
@@ -80,33 +89,48 @@ impl RocksCatalog {
         sealer: Arc<RowSealer>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self> {
-        Self::open_at((&observed.into(), 0), tables, sealer, entropy)
+        Self::open_at((observed.into(), 0), tables, sealer, entropy)
     }
 
     fn open_at(
-        (place, floor): (&open::Place<'_>, u64),
+        (place, floor): (open::Place, u64),
         tables: &[Table],
         sealer: Arc<RowSealer>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self> {
-        let database = Arc::new(open::open(place, tables, sealer, Arc::clone(&entropy))?);
-        log::raise(&database, floor, &*entropy)?;
+        let opening = Opening { place, tables: tables.to_vec(), sealer, entropy };
+        let database = opening.open()?;
+        log::raise(&database, floor, &*opening.entropy)?;
         let last = log::last_version(&database)?;
+        let (slot, space) = (Arc::new(Slot::new(database)), Arc::new(OnceLock::new()));
         let (queue, jobs) = mpsc::channel(QUEUE_COMMITS_MAX);
-        let writer = Writer::new(Arc::clone(&database), entropy, last);
+        let parts = Parts { slot: Arc::clone(&slot), opening, space: Arc::clone(&space) };
+        let writer = Writer::new(parts, last);
         let writer = std::thread::Builder::new()
             .name("catalog-writer".to_owned())
             .spawn(move || writer.run(jobs))
             .map_err(|cause| {
                 Error::new(ErrorKind::Unavailable, "starting the catalog writer").because(cause)
             })?;
-        Ok(Self { database, queue: Some(queue), writer: Some(writer) })
+        Ok(Self { slot, space, queue: Some(queue), writer: Some(writer) })
+    }
+
+    /// Bytes of memory that RocksDB holds, by part; nothing while the catalog is opened anew.
+    #[must_use]
+    pub fn memory(&self) -> Vec<(&'static str, u64)> {
+        self.slot.now().map(|database| database.memory()).unwrap_or_default()
+    }
+
+    /// Lets the reserve of `space` go when a commit meets a full disk. Said once, before the first commit.
+    pub fn reserve(&self, space: Arc<Space>) {
+        // A second one is dropped: the first is of the same disk.
+        let _ = self.space.set(space);
     }
 }
 
 impl fmt::Debug for RocksCatalog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RocksCatalog").field("database", &self.database).finish_non_exhaustive()
+        f.debug_struct("RocksCatalog").field("database", &self.slot.now()).finish_non_exhaustive()
     }
 }
 
@@ -124,15 +148,17 @@ impl Drop for RocksCatalog {
 #[async_trait]
 impl Catalog for RocksCatalog {
     async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<Row>>> {
+        let database = self.slot.get().await?;
         if let [key] = keys {
-            return Ok(vec![self.database.get(key, None)?]);
+            return Ok(vec![database.get(key, None)?]);
         }
-        let snapshot = self.database.db.snapshot();
-        keys.iter().map(|key| self.database.get(key, Some(&snapshot))).collect()
+        let snapshot = database.db.snapshot();
+        keys.iter().map(|key| database.get(key, Some(&snapshot))).collect()
     }
 
     async fn scan(&self, range: &ScanRange, fold: &Fold, limit: usize) -> Result<Page> {
-        fold::page(&mut self.database.cursor(range.table)?, range, fold, limit)
+        let database = self.slot.get().await?;
+        fold::page(&mut database.cursor(range.table)?, range, fold, limit)
     }
 
     async fn commit(&self, commit: Commit) -> Result<Outcome> {
@@ -146,11 +172,11 @@ impl Catalog for RocksCatalog {
     }
 
     async fn changes(&self, cursor: u64, limit: usize) -> Result<Vec<Change>> {
-        log::changes(&self.database, cursor, limit)
+        log::changes(&*self.slot.get().await?, cursor, limit)
     }
 
     async fn checkpoint(&self, target: &Path) -> Result<()> {
-        let database = Arc::clone(&self.database);
+        let database = self.slot.get().await?;
         let target = target.to_path_buf();
         let written = tokio::task::spawn_blocking(move || write_checkpoint(&database, &target));
         written.await.unwrap_or_else(|cause| {
@@ -198,7 +224,8 @@ mod tests {
             commit.put(row(0, "a"), value).put(row(0, "b"), "other");
             assert!(matches!(catalog.commit(commit).await.unwrap(), Outcome::Applied { .. }));
         }
-        let db = &catalog.database.db;
+        let database = catalog.slot.now().unwrap();
+        let db = &database.db;
         let raw = |table: usize| db.cf_handle(TABLES[table].0).unwrap();
         let sealed = db.get_cf(raw(0), "a").unwrap().unwrap();
         let mut newer = sealed.clone();

@@ -65,6 +65,24 @@ impl Database {
         })
     }
 
+    /// Bytes of memory that RocksDB holds, by part.
+    pub(crate) fn memory(&self) -> Vec<(&'static str, u64)> {
+        let of_tables = |name: &str| -> u64 {
+            let handles = self.tables().filter_map(|table| self.db.cf_handle(table.0));
+            let bytes = handles.map(|handle| self.db.property_int_value_cf(handle, name));
+            bytes.filter_map(|bytes| bytes.ok().flatten()).sum()
+        };
+        let cache = self.db.cf_handle(CHANGES.0).and_then(|handle| {
+            self.db.property_int_value_cf(handle, "rocksdb.block-cache-usage").ok().flatten()
+        });
+        vec![
+            // One cache for all tables.
+            ("block_cache", cache.unwrap_or(0)),
+            ("memtables", of_tables("rocksdb.cur-size-all-mem-tables")),
+            ("table_readers", of_tables("rocksdb.estimate-table-readers-mem")),
+        ]
+    }
+
     /// Reads a row from `snapshot`, or as it is now.
     pub(crate) fn get(&self, key: &RowKey, snapshot: Option<&Snapshot<'_>>) -> Result<Option<Row>> {
         let (handle, sealer) = self.handle(key.table)?;

@@ -16,6 +16,7 @@ mod log;
 mod observer;
 mod open;
 mod settings;
+mod slot;
 mod wal;
 mod writer;
 

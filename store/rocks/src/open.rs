@@ -3,7 +3,7 @@
 use std::{
     fs::{File, TryLockError},
     io::Read,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -27,6 +27,48 @@ use crate::{
     wal,
 };
 
+/// What a catalog was opened with, to open it anew.
+pub(crate) struct Opening {
+    pub(crate) place: Place,
+    pub(crate) tables: Vec<Table>,
+    pub(crate) sealer: Arc<RowSealer>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+impl Opening {
+    /// Opens the catalog for reads and commits.
+    pub(crate) fn open(&self) -> Result<Database> {
+        open(&self.place, &self.tables, Arc::clone(&self.sealer), Arc::clone(&self.entropy))
+    }
+
+    /// Opens the catalog for reads alone, which writes nothing to the disk.
+    pub(crate) fn open_to_read(&self) -> Result<Database> {
+        let directory = &*self.place.directory;
+        let lock = lock(directory)?;
+        let (sealer, entropy) = (Arc::clone(&self.sealer), Arc::clone(&self.entropy));
+        let env = env::encrypting_env(sealer, entropy, &self.place.plain)?;
+        let settings = Settings::new(&env, self.place.write_buffer_bytes);
+        let names = DB::list_cf(&settings.database, directory)
+            .map_err(fault("reading the catalog's list of tables"))?;
+        let tables = descriptors(&names, &settings.table);
+        let options = &settings.database;
+        let db = DB::open_cf_descriptors_read_only(options, directory, tables, false)
+            .map_err(fault("opening the catalog for reads"))?;
+        let all = self.tables.iter().copied().chain([CHANGES, SYNCED]);
+        Ok(Database::new(db, env, &self.sealer, all).holding(lock))
+    }
+
+    /// The catalog's directory.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.place.directory
+    }
+
+    /// Bytes of the log files: what an opening may have to write once more.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        wal::log_bytes(self.directory())
+    }
+}
+
 /// The file that names RocksDB's current manifest: there is a catalog where it is.
 const CURRENT: &str = "CURRENT";
 /// A lock that was just let go may be held for a moment more by a child between its fork and its
@@ -36,18 +78,18 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Where a catalog lies and through what its files go.
 #[derive(Debug)]
-pub(crate) struct Place<'a> {
-    directory: &'a Path,
+pub(crate) struct Place {
+    directory: PathBuf,
     /// For what is done to the directory beside RocksDB.
     disk: Arc<dyn Disk>,
     plain: PlainFiles,
     write_buffer_bytes: usize,
 }
 
-impl<'a> From<&'a Path> for Place<'a> {
-    fn from(directory: &'a Path) -> Self {
+impl From<&Path> for Place {
+    fn from(directory: &Path) -> Self {
         Self {
-            directory,
+            directory: directory.to_path_buf(),
             disk: Arc::new(LocalDisk),
             plain: PlainFiles::default(),
             write_buffer_bytes: WRITE_BUFFER_BYTES,
@@ -68,8 +110,8 @@ pub struct Observed<'a> {
 }
 
 #[cfg(feature = "testing")]
-impl<'a> From<Observed<'a>> for Place<'a> {
-    fn from(observed: Observed<'a>) -> Self {
+impl From<Observed<'_>> for Place {
+    fn from(observed: Observed<'_>) -> Self {
         use readvault_store::disk::observed::ObservedDisk;
         let Observed { directory, observer, write_buffer_bytes } = observed;
         let local: Arc<dyn Disk> = Arc::new(LocalDisk);
@@ -77,12 +119,13 @@ impl<'a> From<Observed<'a>> for Place<'a> {
             Some(observer) => Arc::new(ObservedDisk::new(local, observer.clone())),
             None => local,
         };
+        let directory = directory.to_path_buf();
         Self { directory, disk, plain: PlainFiles { observer }, write_buffer_bytes }
     }
 }
 
-pub(crate) fn open(
-    place: &Place<'_>,
+fn open(
+    place: &Place,
     tables: &[Table],
     sealer: Arc<RowSealer>,
     entropy: Arc<dyn Entropy>,
@@ -90,7 +133,7 @@ pub(crate) fn open(
     if tables.iter().any(|table| table.0.starts_with(OWN_TABLES) || table.0.is_empty()) {
         return Err(Error::new(ErrorKind::InvalidInput, "a table name is reserved"));
     }
-    let (directory, disk) = (place.directory, &*place.disk);
+    let (directory, disk) = (&*place.directory, &*place.disk);
     disk.make_directory(directory).map_err(unavailable)?;
     let lock = lock(directory)?;
     let env = env::encrypting_env(Arc::clone(&sealer), Arc::clone(&entropy), &place.plain)?;

@@ -12,6 +12,8 @@ pub(crate) const WRITE_BUFFER_BYTES: usize = 8 << 20;
 const WAL_BYTES_MAX: u64 = 64 << 20;
 /// Table files held open.
 const OPEN_FILES_MAX: i32 = 256;
+/// Bytes set aside at once for the list of table files; RocksDB's own 4 MiB are much of a small disk.
+const MANIFEST_AHEAD_BYTES: usize = 64 << 10;
 const BACKGROUND_JOBS: i32 = 2;
 const FILTER_BITS_A_KEY: f64 = 10.0;
 const BLOCK_BYTES: usize = 8 << 10;
@@ -40,6 +42,7 @@ impl Settings {
         database.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
         // A recycled log would need its keystream twice.
         database.set_recycle_log_file_num(0);
+        database.set_manifest_preallocation_size(MANIFEST_AHEAD_BYTES);
         database.set_stats_dump_period_sec(0);
         database.set_stats_persist_period_sec(0);
         database.set_keep_log_file_num(1);

@@ -139,6 +139,12 @@ pub(crate) fn forget(disk: &dyn Disk, directory: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Bytes of all log files; of those that can be looked at.
+pub(crate) fn log_bytes(directory: &Path) -> u64 {
+    let files = log_files(directory).unwrap_or_default();
+    files.iter().filter_map(|(path, _)| path.metadata().ok()).map(|metadata| metadata.len()).sum()
+}
+
 /// The log files, and whether each is one that [`cut`] set aside.
 fn log_files(directory: &Path) -> std::io::Result<Vec<(PathBuf, bool)>> {
     let mut paths = Vec::new();

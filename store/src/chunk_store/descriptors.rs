@@ -5,7 +5,7 @@ use std::{collections::HashMap, io, sync::Arc};
 use parking_lot::Mutex;
 
 use super::files::PackFiles;
-use crate::{disk::DiskFile, ids::PackId};
+use crate::{disk::DiskFile, ids::PackId, usage::Usage};
 
 /// Most descriptors that are kept.
 const DESCRIPTORS_MAX: usize = 256;
@@ -25,6 +25,11 @@ struct Open {
 impl Descriptors {
     pub(super) fn new(files: Arc<PackFiles>) -> Self {
         Self { files, open: Mutex::default() }
+    }
+
+    /// How many are open.
+    pub(super) fn usage(&self) -> Usage {
+        Usage::new("pack_descriptors", self.open.lock().files.len(), DESCRIPTORS_MAX)
     }
 
     /// The file of `pack` when it is open already.

@@ -9,7 +9,7 @@ use std::{
     borrow::Cow,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -33,10 +33,12 @@ use crate::{
     error,
     ids::PackId,
     pack::{
-        Batch, FOOTER_END_BYTES, PACK_HEADER_BYTES, PackBytes, PackContents, footer_offset,
-        read_closed, read_pack_of,
+        Batch, FOOTER_END_BYTES, PACK_HEADER_BYTES, PackBytes, PackContents, RecordName,
+        SealedRecord, footer_offset, read_closed, read_pack_of,
     },
     seal::VaultKey,
+    space::Space,
+    usage::Usage,
 };
 
 /// Batches that may wait for the writer; further ones wait in their callers.
@@ -62,6 +64,7 @@ pub struct LocalChunkStore {
     waiting: Mutex<Option<mpsc::Sender<Waiting>>>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
     vault_key: Arc<VaultKey>,
+    space: OnceLock<Arc<Space>>,
 }
 
 /// Where a local chunk store keeps its packs, and how large they become.
@@ -113,7 +116,21 @@ impl LocalChunkStore {
             waiting: Mutex::new(Some(waiting)),
             thread: Mutex::new(Some(thread)),
             vault_key,
+            space: OnceLock::new(),
         })
+    }
+
+    /// Asks `space` before chunks are appended, and tells it of a full disk. Said once, before the first
+    /// append.
+    pub fn reserve(&self, space: Arc<Space>) {
+        // A second one is dropped: the first is of the same disk.
+        let _ = self.space.set(space);
+    }
+
+    /// Descriptors of packs that are kept open for reads.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.descriptors.usage()
     }
 
     /// The packs that are here, those of earlier starts included, in no order.
@@ -163,6 +180,15 @@ impl LocalChunkStore {
 }
 
 impl LocalChunkStore {
+    async fn send(&self, batch: Batch) -> Result<Receipt> {
+        let closed = || Error::new(ErrorKind::Unavailable, "the pack writer has ended");
+        let waiting = self.waiting.lock().clone().ok_or_else(closed)?;
+        let (answer, answered) = oneshot::channel();
+        waiting.send(Waiting { batch, answer }).await.map_err(|_| closed())?;
+        drop(waiting);
+        answered.await.map_err(|_| closed())?
+    }
+
     /// The bytes of `extent` when they can be had without waiting for the disk, so that no other
     /// thread is needed for them.
     fn read_cached(&self, extent: Extent) -> Result<Option<Bytes>> {
@@ -233,12 +259,21 @@ fn closed(file: &dyn DiskFile, vault_key: &VaultKey) -> std::io::Result<Option<P
 impl ChunkStore for LocalChunkStore {
     async fn append(&self, batch: Batch) -> Result<Receipt> {
         check_batch(&batch)?;
-        let closed = || Error::new(ErrorKind::Unavailable, "the pack writer has ended");
-        let waiting = self.waiting.lock().clone().ok_or_else(closed)?;
-        let (answer, answered) = oneshot::channel();
-        waiting.send(Waiting { batch, answer }).await.map_err(|_| closed())?;
-        drop(waiting);
-        answered.await.map_err(|_| closed())?
+        let Some(space) = self.space.get() else { return self.send(batch).await };
+        let is_chunk = |record: &SealedRecord| matches!(record.name(), RecordName::Chunk(..));
+        if space.is_full() && batch.records.iter().any(is_chunk) {
+            space.admit()?;
+        }
+        // What ends items must find room, and may be appended again: no record is in doubt by it.
+        let again = batch.records.is_empty().then(|| batch.clone());
+        let sent = self.send(batch).await;
+        if sent.as_ref().is_err_and(|cause| cause.kind() == ErrorKind::NoSpace) {
+            space.met_full();
+            if let Some(batch) = again {
+                return self.send(batch).await;
+            }
+        }
+        sent
     }
 
     async fn read(&self, extent: Extent) -> Result<Bytes> {

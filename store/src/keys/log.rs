@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io::{self, IoSlice},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -29,6 +29,7 @@ pub struct KeyLog {
     stores: HashMap<StoreId, Arc<StoreEntry>>,
     domains: HashMap<DomainId, Vec<DomainEntry>>,
     of_stores: HashMap<StoreId, DomainId>,
+    paths: [PathBuf; 2],
     files: [Box<dyn DiskFile>; 2],
     failed: bool,
 }
@@ -90,7 +91,7 @@ impl KeyLog {
     ///
     /// # Errors
     /// `NoSpace`, `Unavailable`. After an error the log refuses all appends until it is opened
-    /// again.
+    /// again: [`KeyLog::open_anew`].
     pub fn append(&mut self, entries: &[KeyEntry]) -> Result<()> {
         if self.failed {
             return Err(Error::new(ErrorKind::Unavailable, "the key log failed before"));
@@ -104,6 +105,24 @@ impl KeyLog {
         }
         self.failed = false;
         entries.iter().for_each(|entry| self.take_in(entry.clone()));
+        Ok(())
+    }
+
+    /// Opens the log again after an append that failed, which drops what that left of itself; nothing
+    /// otherwise.
+    ///
+    /// # Errors
+    /// As [`KeyLog::open`]; `Corrupt` when entries are gone.
+    pub fn open_anew(&mut self, disk: &dyn Disk) -> Result<()> {
+        if !self.failed {
+            return Ok(());
+        }
+        let [path, copy] = &self.paths;
+        let found = Self::open(disk, path, copy)?;
+        if found.vault != self.vault || !found.entries.starts_with(&self.entries) {
+            return Err(Error::corrupt("the key log lost entries"));
+        }
+        *self = found;
         Ok(())
     }
 
@@ -165,6 +184,7 @@ impl KeyLog {
             stores: HashMap::new(),
             domains: HashMap::new(),
             of_stores: HashMap::new(),
+            paths: [path.to_owned(), copy.to_owned()],
             files,
             failed: false,
         };

@@ -9,6 +9,7 @@ use crate::{
     chunk::{ChunkSize, DomainKeys},
     ids::StoreId,
     seal::{ItemKey, StoreKey},
+    usage::Usage,
 };
 
 /// How long after a master key's last successful call its store keys may be used, in milliseconds.
@@ -157,6 +158,14 @@ impl OpenKeys {
         });
         let expired: Vec<_> = expired.map(|(id, _)| *id).collect();
         expired.into_iter().for_each(|id| self.close(id));
+    }
+
+    /// How many keys are open.
+    pub(super) fn usage(&self) -> [Usage; 2] {
+        [
+            Usage::new("store_keys", self.stores.len(), STORES_MAX),
+            Usage::new("item_keys", self.items.len(), ITEMS_MAX),
+        ]
     }
 
     pub(super) fn domain(

@@ -5,9 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    Context, KeyEntry, MasterKeys, Purpose, StoreEntry, VaultKeys, WrappedKey, vault_keys::blocking,
-};
+use super::{Context, KeyEntry, MasterKeys, Purpose, StoreEntry, VaultKeys, WrappedKey};
 use crate::{
     Error, ErrorKind, Result,
     seal::{SecretKey, same},
@@ -29,7 +27,7 @@ pub struct KeyUsage {
 impl VaultKeys {
     /// Every master key that wraps something now, by its name, and how much.
     #[must_use]
-    pub fn usage(&self) -> BTreeMap<String, KeyUsage> {
+    pub fn wraps(&self) -> BTreeMap<String, KeyUsage> {
         let mut usage: BTreeMap<String, KeyUsage> = BTreeMap::new();
         for entry in self.wrapped_now() {
             let Some(wrapped) = wrapped(&entry) else { continue };
@@ -76,8 +74,7 @@ impl VaultKeys {
                 entries.push(self.rewrapped(entry).await?);
             }
             done += entries.len() as u64;
-            let log = self.log.clone();
-            blocking(move || log.lock().append(&entries)).await?;
+            self.append(entries).await?;
         }
     }
 
@@ -89,7 +86,7 @@ impl VaultKeys {
     /// [`MasterKeys::retire`].
     pub async fn retire(&self, master_keys: &dyn MasterKeys, name: &str) -> Result<()> {
         let _creating = self.creating.lock().await;
-        if self.usage().contains_key(name) {
+        if self.wraps().contains_key(name) {
             let what = format!("the master key {name} still wraps keys of this vault");
             return Err(Error::new(ErrorKind::Precondition, what));
         }

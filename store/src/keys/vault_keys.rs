@@ -20,6 +20,7 @@ use crate::{
         CatalogKey, DomainSecret, Salted, SecretKey, StoreKey, VaultKey, open_salted, put_lp,
         seal_salted,
     },
+    usage::Usage,
     vault::{DomainChoice, Store},
 };
 
@@ -52,6 +53,7 @@ pub struct VaultKeys {
     pub(super) provider: Arc<dyn KeyProvider>,
     clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
+    disk: Arc<dyn Disk>,
     pub(super) log: Arc<Mutex<KeyLog>>,
     pub(super) slots: Arc<ShredSlots>,
     pub(super) open: Mutex<OpenKeys>,
@@ -111,6 +113,7 @@ impl VaultKeys {
             provider,
             clock,
             entropy,
+            disk,
             log: Arc::new(Mutex::new(log)),
             slots: Arc::new(slots),
             open: Mutex::default(),
@@ -172,8 +175,7 @@ impl VaultKeys {
             })
         });
         let entries: Vec<_> = std::iter::once(KeyEntry::Store(entry)).chain(domains).collect();
-        let log = self.log.clone();
-        blocking(move || log.lock().append(&entries)).await?;
+        self.append(entries).await?;
         Ok(store)
     }
 
@@ -282,6 +284,24 @@ impl VaultKeys {
     /// Wipes every key that is open now; the next use asks the master key.
     pub fn forget_open_keys(&self) {
         *self.open.lock() = OpenKeys::default();
+    }
+
+    /// Appends to the key log, which is opened anew first when an earlier append failed. Durable when it
+    /// returns.
+    pub(super) async fn append(&self, entries: Vec<KeyEntry>) -> Result<()> {
+        let (log, disk) = (self.log.clone(), self.disk.clone());
+        blocking(move || {
+            let mut log = log.lock();
+            log.open_anew(&*disk)?;
+            log.append(&entries)
+        })
+        .await
+    }
+
+    /// How many keys are open.
+    #[must_use]
+    pub fn usage(&self) -> [Usage; 2] {
+        self.open.lock().usage()
     }
 
     fn standing(&self, entry: &StoreEntry) -> Standing {

@@ -13,6 +13,7 @@ use crate::{
     chunk_store::{ChunkStore, Extent},
     ids::ManifestId,
     manifest::{ManifestHead, ManifestReader, ManifestRow},
+    usage::Usage,
 };
 
 /// A manifest record of at most so many bytes is read at once, and kept unless its front is all of it.
@@ -175,6 +176,11 @@ struct Kept {
 impl ManifestCache {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, open: Mutex::default() }
+    }
+
+    /// Bytes of the manifests that are kept.
+    pub(super) fn usage(&self) -> Usage {
+        Usage::new("manifest_cache_bytes", self.open.lock().bytes, MANIFEST_BYTES_MAX)
     }
 
     fn get(&self, id: ManifestId) -> Option<Arc<OpenFile>> {

@@ -256,11 +256,13 @@ async fn store_chunk(
     let batch = Batch { records: vec![SealedRecord::from(&sealed)], ..Batch::default() };
     let _appending = inner.in_flight.appending();
     let receipt = inner.chunks.append(batch).await?;
-    drop(room);
     let place = receipt.extents()[0];
     let row = chunk_row(identity.domain(), identity.id());
     let mut commit = Commit { durability: Durability::Ordered, ..Commit::new() };
     commit.put(row, sealed.row(place.pack, place.offset, inner.epoch()).encode());
+    // The bytes go before their room is given away; the wait for the catalog needs neither.
+    drop(sealed);
+    drop(room);
     match inner.catalog.commit(commit).await? {
         Outcome::Applied { .. } => Ok(identity),
         // Without the row nobody may refer to the chunk; what was appended is left to GC.

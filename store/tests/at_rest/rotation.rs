@@ -87,7 +87,7 @@ async fn a_rotation_changes_every_wrapping_and_no_key() {
     let count = open.keys.rewrap(&|done, of| told.lock().unwrap().push((done, of))).await.unwrap();
     assert_eq!((count, open.keys.stale()), (302, 0));
     assert_eq!(*told.lock().unwrap(), [(0, 302), (256, 302), (302, 302)]);
-    let usage = open.keys.usage();
+    let usage = open.keys.wraps();
     assert_eq!((usage.len(), usage["keyring/v2"].of_stores), (1, 300));
 
     // In the same process, and after a restart without the old root.

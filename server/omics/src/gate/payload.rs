@@ -7,8 +7,10 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
+use readvault_ops::{Fault, body::ended_fault};
 use s3s_sigv4::AmzContentSha256;
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 
 use super::credential::{Credential, SignedBy};
 use crate::error::ApiError;
@@ -20,6 +22,10 @@ const COMPLETE_BYTES_MAX: usize = 4 << 20;
 /// Bytes of a JSON body that carries a workflow definition: 100 MiB as base64, and the other
 /// fields.
 const DEFINITION_BYTES_MAX: usize = 140 << 20;
+
+/// Bodies above [`JSON_BYTES_MAX`] that are read into memory at once; others wait, and each is given up
+/// when its bytes don't come in time.
+static LARGE_BODIES: Semaphore = Semaphore::const_new(2);
 
 /// The hash that the signature covers, as it stands in the canonical request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,11 +156,14 @@ fn limit(method: &Method, path: &str) -> usize {
 }
 
 async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    let _room = match limit {
+        JSON_BYTES_MAX => None,
+        _ => Some(LARGE_BODIES.acquire().await.map_err(|_| Fault::internal("room for bodies"))?),
+    };
     let mut stream = body.into_data_stream();
     let mut bytes = BytesMut::new();
     while let Some(piece) = stream.next().await {
-        let piece =
-            piece.map_err(|_| ApiError::validation("the body ended before its declared length"))?;
+        let piece = piece.map_err(|error| ended_fault(Box::new(error)))?;
         if bytes.len() + piece.len() > limit {
             return Err(ApiError::validation(format!("the body is longer than {limit} bytes")));
         }

@@ -26,9 +26,12 @@ const NOW_MS: u64 = 1_795_554_000_000;
 const DATE: &str = "20261124T210000Z";
 
 async fn service() -> Router {
+    service_at(Arc::new(ManualClock::at(NOW_MS))).await
+}
+
+async fn service_at(clock: Arc<ManualClock>) -> Router {
     let site = Site { account: "123456789012".into(), region: "us-east-1".into() };
     let vault = readvault_store::testing::vault().await;
-    let clock = Arc::new(ManualClock::at(NOW_MS));
     let core = Core::new(vault, site.clone(), clock, Arc::new(System));
     let root =
         RootCredentials { access_key: "AKID".into(), secret: SecretKey::new("secret".into()) };
@@ -167,6 +170,35 @@ async fn the_window_is_fifteen_minutes_each_way() {
     for date in ["20261124T204500Z", "20261124T211500Z"] {
         let (status, _, body) = Signer { date, ..Signer::default() }.send(&service).await;
         assert_eq!(status, StatusCode::OK, "{date} {body}");
+    }
+}
+
+/// Seconds since 1970, and the same as a signature writes it.
+const SIGNED: [(u64, &str, &str); 4] = [
+    (1_795_554_000, "20261124T210000Z", "20261124"),
+    (2_147_483_647, "20380119T031407Z", "20380119"),
+    (2_147_483_648, "20380119T031408Z", "20380119"),
+    (4_107_542_400, "21000301T000000Z", "21000301"),
+];
+
+#[tokio::test]
+async fn the_window_holds_to_the_second_in_every_year_and_after_every_jump() {
+    let clock = Arc::new(ManualClock::at(NOW_MS));
+    let service = service_at(clock.clone()).await;
+    for (signed, date, scope) in SIGNED {
+        let signer = Signer { date, scope, ..Signer::default() };
+        // Forwards, backwards, a day away and back, and twice at the same time.
+        for offset in [0, 899, -899, 900, -900, 901, -901, 86_400, 0, -86_400, 0, 0, -900, 900] {
+            let now = signed.checked_add_signed(offset).expect("a time");
+            // The clock of a server has milliseconds, a signature has none.
+            clock.set(now * 1000 + if offset < 0 { 0 } else { 999 });
+            let (status, code, body) = signer.send(&service).await;
+            let expected = match offset.abs() {
+                0..=900 => (StatusCode::OK, ""),
+                _ => (StatusCode::FORBIDDEN, "InvalidSignatureException"),
+            };
+            assert_eq!((status, code.as_str()), expected, "{date} {offset}: {body}");
+        }
     }
 }
 

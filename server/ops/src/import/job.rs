@@ -20,7 +20,6 @@ use super::{
 use crate::{
     Fault, FaultKind,
     authorize::{Ask, Authorizer, Permit},
-    body::stage_fault,
     core::{Core, Stored, encode},
     fault::Result,
     identity::Identity,
@@ -194,7 +193,7 @@ impl ImportSources {
             }
             piece.map_err(|error| Box::new(Fault::from(error)) as BodyError)
         });
-        vault.stage(spec, body).await.map_err(stage_fault)
+        self.core.stage(spec, body).await
     }
 
     async fn judge(&self, work: &Work<'_>) -> Result<Judgement> {

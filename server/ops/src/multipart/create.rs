@@ -5,7 +5,7 @@ use readvault_store::{
     vault::{ItemKind, SlotChoice},
 };
 
-use super::{ChecksumKind, Multiparts, Upload, UploadState, row};
+use super::{ChecksumKind, Multiparts, UPLOADS_OPEN_MAX, Upload, UploadState, check_room, row};
 use crate::{
     Fault,
     authorize::Permit,
@@ -49,7 +49,7 @@ impl Multiparts {
     /// Begins an upload; conditions of `target` are ignored. Durable when it returns.
     ///
     /// # Errors
-    /// `NoSuchBucket`; `Immutable` for the alias of a sequence store; those of
+    /// `NoSuchBucket`; `QuotaExceeded` above [`UPLOADS_OPEN_MAX`]; `Immutable` for the alias of a sequence store; those of
     /// [`PutObject::check`]; `SlowDown`; those of the vault.
     pub async fn create(
         &self,
@@ -59,8 +59,9 @@ impl Multiparts {
     ) -> Result<Upload> {
         let _ = permit;
         let buckets = self.objects.buckets();
-        buckets.lookup(&target.bucket).await?.objects()?;
+        let store = buckets.lookup(&target.bucket).await?.objects()?.id;
         target.check()?;
+        check_room(self.core(), store, UPLOADS_OPEN_MAX).await?;
         for _ in 0..DECISIONS_MAX {
             let bucket = buckets.load(&target.bucket).await?;
             let store = bucket.value.objects()?;

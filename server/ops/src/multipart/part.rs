@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Fault, FaultKind,
     authorize::Permit,
-    body::{Body, Checking, Digests, Noted, stage_fault},
+    body::{Body, Checking, Digests, Noted},
     core::{Stored, contended, decode, encode},
     fault::Result,
     object::{
@@ -60,8 +60,7 @@ impl Multiparts {
         let (item, spec) = self.part_spec(&open).await?;
         let wish = self.objects.settings().etag.wish_of_part();
         let mut checking = Checking::new(body, wish);
-        let vault = self.core().vault();
-        let staged = vault.stage(spec, &mut checking).await.map_err(stage_fault)?;
+        let staged = self.core().stage(spec, &mut checking).await?;
         self.keep(name, item, number, (staged, checking.into_digests())).await
     }
 

@@ -5,8 +5,8 @@ use futures::TryStreamExt as _;
 use readvault_store::catalog::{Fold, ScanRange};
 
 use super::{
-    ChecksumKind, Multiparts, PART_BYTES_MIN, UploadName, complete::Complete, list::ListUploads,
-    part_list::NamedPart,
+    ChecksumKind, Multiparts, PART_BYTES_MIN, UploadName, check_room, complete::Complete,
+    list::ListUploads, part_list::NamedPart,
 };
 use crate::{
     FaultKind,
@@ -146,4 +146,17 @@ async fn uploads_are_listed_page_by_page() {
         (list.key_marker, list.upload_marker) = (Some(key), Some(id));
     }
     assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn a_bucket_holds_so_many_open_uploads_and_no_more() {
+    let (objects, permit) = objects().await;
+    let multiparts = Multiparts::new(objects.clone());
+    for _ in 0..2 {
+        multiparts.create(&permit, target(), None).await.unwrap();
+    }
+    let store = objects.buckets().lookup("bkt").await.unwrap().objects().unwrap().id;
+    assert!(check_room(objects.core(), store, 3).await.is_ok());
+    let fault = check_room(objects.core(), store, 2).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::QuotaExceeded);
 }

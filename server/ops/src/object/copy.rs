@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Fault, FaultKind,
     authorize::Permit,
-    body::{Algorithm, Body, Checking, Declared, Digests, Noted, checking::Md5Wish, stage_fault},
+    body::{Algorithm, Body, Checking, Declared, Digests, Noted, checking::Md5Wish},
     fault::Result,
 };
 
@@ -146,7 +146,7 @@ impl Objects {
             },
         };
         let mut checking = Checking::new(body, bring.md5).noting(bring.noted);
-        let staged = vault.stage(spec, &mut checking).await.map_err(stage_fault)?;
+        let staged = self.core().stage(spec, &mut checking).await?;
         Ok((staged, checking.into_digests()))
     }
 }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Fault, FaultKind,
     authorize::Permit,
-    body::{Body, Checking, Noted, stage_fault},
+    body::{Body, Checking, Noted},
     bucket::guard,
     core::{contended, encode},
     fault::Result,
@@ -100,7 +100,7 @@ impl Objects {
         let spec = spec(&item, (&target, modified_ms), &place, told)?;
         let wish = self.settings.etag.wish_of_object(body.length);
         let mut checking = Checking::new(body, wish).noting(noted);
-        let staged = vault.stage(spec, &mut checking).await.map_err(stage_fault)?;
+        let staged = self.core().stage(spec, &mut checking).await?;
         let digests = checking.into_digests();
         let new = NewObject {
             target,

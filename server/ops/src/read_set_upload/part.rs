@@ -21,7 +21,6 @@ use super::{
 use crate::{
     Fault, FaultKind,
     authorize::Permit,
-    body::stage_fault,
     core::{Core, Stored, encode},
     fault::Result,
 };
@@ -112,7 +111,7 @@ where
         }
         Err(Box::new(Fault::new(FaultKind::AccessDenied, "access was withdrawn")) as BodyError)
     });
-    core.vault().stage(spec, body).await.map_err(stage_fault)
+    core.stage(spec, body).await
 }
 
 async fn commit(

@@ -18,7 +18,6 @@ use super::{
 use crate::{
     Fault,
     authorize::{Ask, Permit},
-    body::stage_fault,
     core::encode,
     fault::Result,
     idempotency::Once,
@@ -114,8 +113,7 @@ impl Workflows {
         let id = self.core.next_id("workflow", FIRST_ID).await?.to_string();
         let spec = FileSpec::new(item.clone(), FileRole::Object, Metadata::None);
         let sha256 = hex::encode(Sha256::digest(&zip));
-        let staged =
-            vault.stage(spec, futures::stream::iter([Ok(zip)])).await.map_err(stage_fault)?;
+        let staged = self.core.stage(spec, futures::stream::iter([Ok(zip)])).await?;
         let stored = StoredDefinition { item, file: staged.file().clone(), sha256 };
         let workflow = self.describe(request, &definition, stored, id);
         let mut commit = Commit::new();

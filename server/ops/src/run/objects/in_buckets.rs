@@ -7,7 +7,7 @@ use readvault_store::vault::{ItemKind, SlotChoice, VaultCommit};
 use super::{LocatedObject, ObjectAccess, OutputBody, PendingObject};
 use crate::{
     authorize::Permit,
-    body::{Algorithm, Checksum, stage_fault},
+    body::{Algorithm, Checksum},
     bucket::guard,
     core::encode,
     fault::Result,
@@ -47,7 +47,7 @@ impl ObjectAccess for Objects {
         let etag = etag::draw(self.core().entropy());
         let told = Told::Known { etag: etag.clone(), checksums: Checksums::default() };
         let spec = put::spec(&item, (&target, self.core().now_ms()), &place, told)?;
-        let staged = vault.stage(spec, body).await.map_err(stage_fault)?;
+        let staged = self.core().stage(spec, body).await?;
         Ok(PendingObject {
             bucket: bucket.into(),
             key: key.into(),
