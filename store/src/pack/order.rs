@@ -76,6 +76,8 @@ pub struct Followed {
 #[derive(Debug, Default)]
 pub struct Chains {
     held: Option<PlacedBatch>,
+    /// For the last batch of each pack that went, the one before its first. Not the other way round: what is
+    /// before the first batch is the same for every writer.
     bridges: HashMap<[u8; 32], [u8; 32]>,
 }
 
@@ -83,18 +85,18 @@ impl Chains {
     /// Chains that go on over packs which were compacted away.
     #[must_use]
     pub fn over(bridges: &[Bridge]) -> Self {
-        let bridges = bridges.iter().map(|bridge| (bridge.previous, bridge.last));
+        let bridges = bridges.iter().map(|bridge| (bridge.last, bridge.previous));
         Self { held: None, bridges: bridges.collect() }
     }
 
     /// Whether `hash` is the next one behind `from`, but for packs that were compacted away.
-    fn leads(&self, mut from: [u8; 32], hash: [u8; 32]) -> bool {
+    fn leads(&self, from: [u8; 32], mut hash: [u8; 32]) -> bool {
         for _ in 0..=self.bridges.len() {
             if from == hash {
                 return true;
             }
-            match self.bridges.get(&from) {
-                Some(last) => from = *last,
+            match self.bridges.get(&hash) {
+                Some(previous) => hash = *previous,
                 None => return false,
             }
         }
@@ -197,6 +199,9 @@ mod tests {
         let mut bridged = Chains::over(&[bridge(11, 12), bridge(10, 11)]);
         assert_eq!(bridged.push(batch(1, 1, (0, 10))), Followed::default());
         assert_eq!(bridged.push(batch(1, 4, (12, 14))).gap, None);
+        let mut both_first_gone = Chains::over(&[bridge(0, 10), bridge(0, 20)]);
+        assert_eq!(both_first_gone.push(batch(1, 2, (10, 11))).gap, None);
+        assert_eq!(both_first_gone.push(batch(2, 2, (20, 21))).gap, None);
         let forged = follow(&[batch(1, 1, (0, 10)), batch(1, 2, (11, 12))]);
         assert_eq!(forged.1, [Gap { writer, after: 1, before: 2 }]);
     }
