@@ -73,10 +73,13 @@ impl Drop for Buffer {
 
 /// Lends this thread's buffer for one stored frame.
 pub(super) fn with_frame<T>(lend: impl FnOnce(&mut [u8]) -> T) -> T {
+    // Under the tests of schedules, threads are theirs (`tests/shuttle`).
+    #[cfg(shuttle)]
+    use shuttle::thread_local;
     thread_local! {
         static FRAME: RefCell<Vec<u8>> = RefCell::new(vec![0; SEALED_FRAME_BYTES]);
     }
-    FRAME.with_borrow_mut(|frame| lend(frame))
+    FRAME.with(|frame| lend(&mut frame.borrow_mut()))
 }
 
 #[cfg(test)]
