@@ -26,7 +26,7 @@ pub(super) enum Place {
     /// In the data directory.
     Embedded,
     /// In a PostgreSQL database.
-    Database(Address),
+    Database(Box<Address>),
 }
 
 /// What the settings say; reads the certificate authorities while paths can still be reached.
@@ -35,7 +35,8 @@ pub(super) enum Place {
 /// When the URL or the authorities are of no use.
 pub(super) fn place(settings: &Serve) -> Result<Place> {
     let Some(url) = &settings.catalog else { return Ok(Place::Embedded) };
-    address(url, settings.catalog_ca.as_deref()).map(Place::Database)
+    let address = address(url, settings.catalog_ca.as_deref())?;
+    Ok(Place::Database(Box::new(address)))
 }
 
 /// The address that a URL and a file of certificate authorities give.
@@ -84,7 +85,7 @@ pub(super) async fn open(data: &Path, place: &Place, sealer: Arc<RowSealer>) -> 
             bail!("the catalog of this vault is in its data directory: leave out --catalog")
         }
         Place::Database(address) => {
-            let address = address.clone();
+            let address = (**address).clone();
             let params =
                 PostgresParams { address, tables, sealer, entropy, clock: Arc::new(System) };
             let catalog = PostgresCatalog::open(params)

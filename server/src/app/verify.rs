@@ -72,8 +72,8 @@ async fn read(
         let reader = rebuild.vault().open_file(&file).await?;
         let length = file.length;
         let ranges = match depth {
-            Depth::Full => vec![0..length],
-            Depth::Sample | Depth::None => vec![0..1.min(length), length.saturating_sub(1)..length],
+            Depth::Full => [0..length, length..length],
+            Depth::Sample | Depth::None => [0..1.min(length), length.saturating_sub(1)..length],
         };
         let mut read = 0;
         for range in ranges {

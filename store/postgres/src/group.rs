@@ -50,6 +50,9 @@ pub(crate) fn checked<'a>(commits: &[&'a Commit]) -> Vec<&'a RowKey> {
     rows.filter(|row| seen.insert(*row)).collect()
 }
 
+/// The last write of a row, and the version that it bears; none when the row was only looked at.
+type Written<'a> = Option<(&'a Write, u64)>;
+
 /// Decides every commit in turn, as if those before it had applied. `state` holds what `checked` named, but
 /// for rows of unknown tables.
 pub(crate) fn plan<'a>(
@@ -59,7 +62,7 @@ pub(crate) fn plan<'a>(
     tables: &Tables,
     entropy: &dyn Entropy,
 ) -> Plan<'a> {
-    let mut rows: BTreeMap<(i16, &[u8]), Option<(&'a Write, u64)>> = BTreeMap::new();
+    let mut rows = BTreeMap::<(i16, &[u8]), Written<'a>>::new();
     let mut plan =
         Plan { answers: Vec::with_capacity(commits.len()), last, writes: Writes::default() };
     for commit in commits {

@@ -41,6 +41,9 @@ pub enum Fault {
     UnknownLate,
 }
 
+/// What the rows of one commit were before it.
+type Undo = Vec<(RowKey, Option<(Bytes, u64)>)>;
+
 type Rows = BTreeMap<Vec<u8>, (Bytes, u64)>;
 
 #[derive(Clone, Default, Debug)]
@@ -49,7 +52,7 @@ struct State {
     changes: VecDeque<Change>,
     version: u64,
     /// What the commits since the last synced one replaced, oldest first.
-    unsynced: Vec<Vec<(RowKey, Option<(Bytes, u64)>)>>,
+    unsynced: Vec<Undo>,
 }
 
 #[derive(Default, Debug)]

@@ -171,8 +171,8 @@ fn sectors(bytes: &mut Vec<u8>, open: &[&Write], choice: &Choice) {
         if !touched || choice.once_in(2) {
             continue;
         }
-        for at in start..end {
-            bytes[at] = old.get(at).copied().unwrap_or(0);
+        for (at, byte) in bytes.iter_mut().enumerate().take(end).skip(start) {
+            *byte = old.get(at).copied().unwrap_or(0);
         }
     }
 }

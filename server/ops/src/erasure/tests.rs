@@ -203,6 +203,7 @@ async fn an_erasure_that_is_cut_short_behind_any_step_is_finished_by_the_next_st
         assert!(verify(&signed, &erasures.receipts().public_key()));
         assert!(target.find(&rig.core).await.is_err(), "{steps} steps");
         let slots = ShredSlots::open(
+            &readvault_store::disk::LocalDisk,
             &rig.directory.join("shred.slots"),
             &rig.directory.join("shred.slots.copy"),
             Arc::new(System),

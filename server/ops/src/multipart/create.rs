@@ -49,7 +49,8 @@ impl Multiparts {
     /// Begins an upload; conditions of `target` are ignored. Durable when it returns.
     ///
     /// # Errors
-    /// `NoSuchBucket`; `QuotaExceeded` above [`UPLOADS_OPEN_MAX`]; `Immutable` for the alias of a sequence store; those of
+    /// `NoSuchBucket`; `QuotaExceeded` above [`UPLOADS_OPEN_MAX`]; `Immutable` for the alias of a sequence
+    /// store; those of
     /// [`PutObject::check`]; `SlowDown`; those of the vault.
     pub async fn create(
         &self,

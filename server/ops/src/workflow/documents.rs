@@ -24,7 +24,8 @@ pub(crate) async fn store(core: &Core) -> Result<Store> {
         let store = core.vault().create_store(&core.site().account, DomainChoice::Own).await?;
         let mut commit = VaultCommit::default();
         commit.commit.absent(row.clone()).put(row.clone(), encode(&store));
-        kept::keep(core, &mut commit, Owner::store(&store), (&[row.clone()], &[])).await?;
+        kept::keep(core, &mut commit, Owner::store(&store), (std::slice::from_ref(&row), &[]))
+            .await?;
         if core.commit(commit).await? {
             return Ok(store);
         }

@@ -38,7 +38,7 @@ impl Inner {
         if place? != (pack, entry.offset) {
             return Ok(Damaged::Dead);
         }
-        match self.from_copy(pack, entry, &found).await {
+        match self.record_of_copy(pack, entry, &found).await {
             Ok(record) => {
                 self.replace(record, key, found).await?;
                 scrub.mended += 1;
@@ -52,7 +52,12 @@ impl Inner {
     }
 
     /// The record from the second copy, when that is sound and the same sealing.
-    async fn from_copy(&self, pack: PackId, entry: IndexEntry, row: &Row) -> Result<SealedRecord> {
+    async fn record_of_copy(
+        &self,
+        pack: PackId,
+        entry: IndexEntry,
+        row: &Row,
+    ) -> Result<SealedRecord> {
         let none = || Error::new(ErrorKind::NotFound, "no second copy is configured");
         let copy = self.copy.as_ref().ok_or_else(none)?;
         let extent = Extent { pack, offset: entry.offset, length: entry.length };
