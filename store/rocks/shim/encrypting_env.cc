@@ -40,6 +40,10 @@ namespace {
 
 constexpr size_t kPrefixBytes = 4096;
 constexpr size_t kBlockBytes = 16;
+// Where the prefix of a manifest says how much of it is durable: a sector that is written as a whole.
+constexpr size_t kDurableAt = 512;
+constexpr size_t kDurableBytes = 24;
+constexpr uint64_t kDurableMagic = 0x0a01'5259'5344'5652;  // "RVDSYR", 1, line feed
 
 class Stream final : public BlockAccessCipherStream {
  public:
@@ -67,6 +71,34 @@ class Stream final : public BlockAccessCipherStream {
   void* cipher_;
 };
 
+bool IsManifest(const std::string& path) {
+  size_t slash = path.rfind('/');
+  size_t name = slash == std::string::npos ? 0 : slash + 1;
+  return path.compare(name, 9, "MANIFEST-") == 0;
+}
+
+// The durable length of a manifest, as its prefix holds it: magic, length, length inverted.
+void PutDurable(char* bytes, uint64_t length) {
+  uint64_t words[] = {kDurableMagic, length, ~length};
+  for (size_t at = 0; at < kDurableBytes; ++at) {
+    bytes[at] = static_cast<char>(words[at / 8] >> (8 * (at % 8)));
+  }
+}
+
+// What a manifest's prefix says; a manifest of before such lengths were kept holds zeros there.
+enum class Durable { kKnown, kUnknown, kDamaged };
+Durable GetDurable(const Slice& bytes, uint64_t* length) {
+  uint64_t words[] = {0, 0, 0};
+  for (size_t at = 0; at < kDurableBytes; ++at) {
+    words[at / 8] |= uint64_t{static_cast<uint8_t>(bytes[at])} << (8 * (at % 8));
+  }
+  *length = words[1];
+  if (words[0] == 0 && words[1] == 0 && words[2] == 0) {
+    return Durable::kUnknown;
+  }
+  return words[0] == kDurableMagic && words[1] == ~words[2] ? Durable::kKnown : Durable::kDamaged;
+}
+
 class Provider final : public EncryptionProvider {
  public:
   explicit Provider(const readvault_callbacks& calls) : calls_(calls) {}
@@ -74,10 +106,15 @@ class Provider final : public EncryptionProvider {
   const char* Name() const override { return "ReadVaultCatalog"; }
   size_t GetPrefixLength() const override { return kPrefixBytes; }
 
-  Status CreateNewPrefix(const std::string&, char* prefix, size_t length) const override {
+  Status CreateNewPrefix(const std::string& name, char* prefix, size_t length) const override {
     auto* bytes = reinterpret_cast<uint8_t*>(prefix);
-    bool made = calls_.new_prefix(calls_.keys, bytes, length) == 0;
-    return made ? Status::OK() : Status::IOError("catalog file prefix");
+    if (calls_.new_prefix(calls_.keys, bytes, length) != 0) {
+      return Status::IOError("catalog file prefix");
+    }
+    if (IsManifest(name)) {
+      PutDurable(prefix + kDurableAt, 0);
+    }
+    return Status::OK();
   }
   Status AddCipher(const std::string&, const char*, size_t, bool) override {
     return Status::NotSupported();
@@ -114,6 +151,98 @@ class Nothing final : public FSSequentialFile {
   IOStatus Skip(uint64_t) override { return IOStatus::OK(); }
 };
 
+// A manifest as it is read: as far as it was durable. What a power loss left of a record behind that was
+// never acknowledged to RocksDB, which can't tell a torn record from damage, or loops over its noise.
+class DurableManifest final : public FSSequentialFileOwnerWrapper {
+ public:
+  DurableManifest(std::unique_ptr<FSSequentialFile>&& file, uint64_t length)
+      : FSSequentialFileOwnerWrapper(std::move(file)), left_(length) {}
+
+  IOStatus Read(size_t wanted, const IOOptions& options, Slice* result, char* scratch,
+                IODebugContext* debug) override {
+    size_t allowed = static_cast<size_t>(std::min<uint64_t>(wanted, left_));
+    IOStatus status = target()->Read(allowed, options, result, scratch, debug);
+    left_ -= std::min<uint64_t>(left_, result->size());
+    return status;
+  }
+  IOStatus Skip(uint64_t count) override {
+    uint64_t allowed = std::min(count, left_);
+    left_ -= allowed;
+    return target()->Skip(allowed);
+  }
+  IOStatus PositionedRead(uint64_t, size_t, const IOOptions&, Slice*, char*,
+                          IODebugContext*) override {
+    return IOStatus::NotSupported("manifests are read in order");
+  }
+
+ private:
+  uint64_t left_;
+};
+
+// A manifest as it is written: notes in its prefix how much of it is durable, and makes its name durable
+// before anything can name it.
+class NotedManifest final : public FSWritableFileOwnerWrapper {
+ public:
+  NotedManifest(std::unique_ptr<FSWritableFile>&& file, std::string path,
+                std::shared_ptr<FileSystem> plain)
+      : FSWritableFileOwnerWrapper(std::move(file)), path_(std::move(path)), plain_(std::move(plain)) {}
+
+  IOStatus Append(const Slice& data, const IOOptions& options, IODebugContext* debug) override {
+    IOStatus status = target()->Append(data, options, debug);
+    length_ += status.ok() ? data.size() : 0;
+    return status;
+  }
+  IOStatus Append(const Slice& data, const IOOptions& options, const DataVerificationInfo&,
+                  IODebugContext* debug) override {
+    return Append(data, options, debug);
+  }
+  IOStatus PositionedAppend(const Slice&, uint64_t, const IOOptions&, IODebugContext*) override {
+    return IOStatus::NotSupported("manifests are written in order");
+  }
+  IOStatus PositionedAppend(const Slice&, uint64_t, const IOOptions&, const DataVerificationInfo&,
+                            IODebugContext*) override {
+    return IOStatus::NotSupported("manifests are written in order");
+  }
+  IOStatus Sync(const IOOptions& options, IODebugContext* debug) override {
+    IOStatus status = target()->Sync(options, debug);
+    return status.ok() ? Note(options, debug) : status;
+  }
+  IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override {
+    IOStatus status = target()->Fsync(options, debug);
+    return status.ok() ? Note(options, debug) : status;
+  }
+
+ private:
+  IOStatus Note(const IOOptions& options, IODebugContext* debug) {
+    if (prefix_ == nullptr) {
+      std::unique_ptr<FSRandomRWFile> prefix;
+      IOStatus status = plain_->NewRandomRWFile(path_, FileOptions(), &prefix, debug);
+      if (status.ok()) {
+        status = SyncName(options, debug);
+      }
+      if (!status.ok()) {
+        return status;
+      }
+      prefix_ = std::move(prefix);
+    }
+    char bytes[kDurableBytes];
+    PutDurable(bytes, length_);
+    IOStatus status = prefix_->Write(kDurableAt, Slice(bytes, kDurableBytes), options, debug);
+    return status.ok() ? prefix_->Sync(options, debug) : status;
+  }
+  IOStatus SyncName(const IOOptions& options, IODebugContext* debug) {
+    std::unique_ptr<FSDirectory> directory;
+    std::string parent = path_.substr(0, path_.rfind('/'));
+    IOStatus status = plain_->NewDirectory(parent, options, &directory, debug);
+    return status.ok() ? directory->Fsync(options, debug) : status;
+  }
+
+  std::string path_;
+  std::shared_ptr<FileSystem> plain_;
+  std::unique_ptr<FSRandomRWFile> prefix_;
+  uint64_t length_ = 0;
+};
+
 class CatalogFileSystem final : public FileSystemWrapper {
  public:
   CatalogFileSystem(const std::shared_ptr<FileSystem>& plain,
@@ -130,7 +259,20 @@ class CatalogFileSystem final : public FileSystemWrapper {
       result->reset(new Nothing());
       return status;
     }
-    return FileSystemWrapper::NewSequentialFile(name, options, result, debug);
+    status = FileSystemWrapper::NewSequentialFile(name, options, result, debug);
+    if (status.ok() && IsManifest(name)) {
+      status = AsFarAsDurable(name, options, result, debug);
+    }
+    return status;
+  }
+  IOStatus NewWritableFile(const std::string& name, const FileOptions& options,
+                           std::unique_ptr<FSWritableFile>* result,
+                           IODebugContext* debug) override {
+    IOStatus status = FileSystemWrapper::NewWritableFile(name, options, result, debug);
+    if (status.ok() && IsManifest(name)) {
+      *result = std::make_unique<NotedManifest>(std::move(*result), name, plain_);
+    }
+    return status;
   }
 
   // Each of these would write over or behind bytes under the same keystream, or past the cipher.
@@ -180,6 +322,29 @@ class CatalogFileSystem final : public FileSystemWrapper {
   }
 
  private:
+  IOStatus AsFarAsDurable(const std::string& name, const FileOptions& options,
+                          std::unique_ptr<FSSequentialFile>* result, IODebugContext* debug) {
+    std::unique_ptr<FSRandomAccessFile> file;
+    IOStatus status = plain_->NewRandomAccessFile(name, options, &file, debug);
+    char scratch[kDurableBytes];
+    Slice bytes;
+    if (status.ok()) {
+      status = file->Read(kDurableAt, kDurableBytes, options.io_options, &bytes, scratch, debug);
+    }
+    if (!status.ok()) {
+      return status;
+    }
+    uint64_t length = 0;
+    Durable durable =
+        bytes.size() == kDurableBytes ? GetDurable(bytes, &length) : Durable::kDamaged;
+    if (durable == Durable::kDamaged) {
+      return IOStatus::Corruption("durable length of", name);
+    }
+    if (durable == Durable::kKnown) {
+      *result = std::make_unique<DurableManifest>(std::move(*result), length);
+    }
+    return status;
+  }
   static IOStatus Refused() { return IOStatus::NotSupported("would reuse a keystream"); }
   std::shared_ptr<FileSystem> plain_;
 };

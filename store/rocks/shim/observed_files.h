@@ -161,6 +161,36 @@ class ObservedWritable final : public FSWritableFileOwnerWrapper {
   std::shared_ptr<Watch> watch_;
 };
 
+class ObservedRandomRW final : public FSRandomRWFileOwnerWrapper {
+ public:
+  ObservedRandomRW(std::unique_ptr<FSRandomRWFile>&& file, std::string path,
+                   std::shared_ptr<Watch> watch)
+      : FSRandomRWFileOwnerWrapper(std::move(file)), path_(std::move(path)), watch_(std::move(watch)) {}
+
+  IOStatus Write(uint64_t offset, const Slice& data, const IOOptions& options,
+                 IODebugContext* debug) override {
+    auto write = [&](size_t length) {
+      return FSRandomRWFileOwnerWrapper::Write(offset, Slice(data.data(), length), options, debug);
+    };
+    return watch_->Around(Watch::Written(kWriteAt, path_, offset, data),
+                          [&] { return write(data.size()); }, write);
+  }
+  IOStatus Sync(const IOOptions& options, IODebugContext* debug) override {
+    return watch_->Around(Watch::Named(kSync, path_), [&] {
+      return FSRandomRWFileOwnerWrapper::Sync(options, debug);
+    });
+  }
+  IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override {
+    return watch_->Around(Watch::Named(kSync, path_), [&] {
+      return FSRandomRWFileOwnerWrapper::Fsync(options, debug);
+    });
+  }
+
+ private:
+  std::string path_;
+  std::shared_ptr<Watch> watch_;
+};
+
 class ObservedDirectory final : public FSDirectoryWrapper {
  public:
   ObservedDirectory(std::unique_ptr<FSDirectory>&& directory, std::string path,
@@ -197,6 +227,15 @@ class ObservedFiles final : public FileSystemWrapper {
     });
     if (status.ok()) {
       *result = std::make_unique<ObservedWritable>(std::move(*result), name, watch_);
+    }
+    return status;
+  }
+  IOStatus NewRandomRWFile(const std::string& name, const FileOptions& options,
+                           std::unique_ptr<FSRandomRWFile>* result,
+                           IODebugContext* debug) override {
+    IOStatus status = FileSystemWrapper::NewRandomRWFile(name, options, result, debug);
+    if (status.ok()) {
+      *result = std::make_unique<ObservedRandomRW>(std::move(*result), name, watch_);
     }
     return status;
   }

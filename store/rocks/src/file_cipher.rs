@@ -1,9 +1,9 @@
 //! The cipher of the catalog's files: AES-256 in counter mode, one key a file.
 //!
 //! Hides what the files hold; the values in them are sealed besides, and RocksDB's checksums notice
-//! damage of the rest. Format of a file: a prefix of 4 KiB (magic ‖ salt ‖ commitment ‖ zeros),
-//! then the
-//! file's bytes, each XORed with the keystream of its offset in the file, prefix included.
+//! damage of the rest. Format of a file: a prefix of 4 KiB (magic ‖ salt ‖ commitment ‖ zeros; of a
+//! manifest also, at 512, how much of it is durable), then the file's bytes, each XORed with the
+//! keystream of its offset in the file, prefix included.
 
 use std::{fmt, sync::Arc};
 

@@ -1,8 +1,14 @@
 //! Many small independent cases, on all cores.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    fmt::Display,
+    io::Write,
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     thread,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -13,6 +19,9 @@ const VIOLATIONS_MAX: usize = 20;
 
 /// Threads for each core: many cases wait, above all RocksDB, which closes some seconds after it met a full disk.
 const THREADS_A_CORE: usize = 8;
+
+/// How long one case may take: far more than the longest, on a machine that does other things, too.
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Does `work` for each of `cases`, in no order, and gives the violations that it found. Each thread brings a
 /// runtime of its own.
@@ -44,4 +53,27 @@ pub fn each<C: Sync>(
 #[must_use]
 pub fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+/// Does `act`; ends the whole run, and says which case it was, when that takes longer than [`PATIENCE`].
+pub fn within<T>(name: impl Display + Sync, act: impl FnOnce() -> T) -> T {
+    let (done, waits) = mpsc::sync_channel::<()>(0);
+    thread::scope(|scope| {
+        let name = &name;
+        scope.spawn(move || {
+            if waits.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                say(format_args!("{name} does not end"));
+                std::process::abort();
+            }
+        });
+        let result = act();
+        drop(done);
+        result
+    })
+}
+
+/// A line that is seen even when the run does not end: the test harness does not keep it back.
+pub fn say(line: impl Display) {
+    // There is nowhere else to say that this failed.
+    drop(writeln!(std::io::stderr(), "{line}"));
 }

@@ -4,6 +4,8 @@ use std::{fmt::Display, str::FromStr};
 
 use readvault_ambient::{System, random};
 
+use crate::parallel::say;
+
 /// The seed and the counts of one campaign.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -15,11 +17,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of the campaign `name`.
+    /// The plan of the campaign `name`; says its seed at once, for a run that does not end.
     #[must_use]
     pub fn new(name: &'static str) -> Self {
         let drawn = u64::from_le_bytes(random(&System)) >> 16;
-        Self { name, seed: setting("READVAULT_SEED").unwrap_or(drawn), long: is_long() }
+        let seed = setting("READVAULT_SEED").unwrap_or(drawn);
+        say(format_args!("campaign {name}: seed {seed}"));
+        Self { name, seed, long: is_long() }
     }
 
     /// How many of something to do: `long` of them in a long run, `short` in an ordinary one, or what
@@ -30,9 +34,9 @@ impl Plan {
     }
 
     /// Leaves the line of a campaign that ended.
-    #[expect(clippy::print_stderr, reason = "the line is what a long run leaves")]
     pub fn report(&self, counts: impl Display, violations: usize) {
-        eprintln!("campaign {}: seed {}, {counts}, {violations} violations", self.name, self.seed);
+        let Self { name, seed, .. } = self;
+        say(format_args!("campaign {name}: seed {seed}, {counts}, {violations} violations"));
     }
 }
 

@@ -20,7 +20,7 @@ use readvault_campaigns::{
     history::History,
     journal::Journal,
     lane::{Client, Witness},
-    parallel::{each, runtime},
+    parallel::{each, runtime, within},
     place,
     plan::Plan,
     record,
@@ -62,7 +62,9 @@ fn any_operation_may_fail() {
     cases.truncate(usize::try_from(wanted).unwrap());
     let (struck, refused) = (AtomicU64::new(0), AtomicU64::new(0));
     let violations = each(&cases, |_, case| {
-        let outcome = run(case)?;
+        let Case { prepared, fault, which } = case;
+        let name = format!("{}, {fault:?} {which}", prepared.scenario.name);
+        let outcome = within(name, || run(case))?;
         struck.fetch_add(u64::from(outcome.struck), SeqCst);
         refused.fetch_add(outcome.refused, SeqCst);
         Ok(())

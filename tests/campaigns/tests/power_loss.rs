@@ -7,7 +7,7 @@
 use readvault_campaigns::{
     choice::Choice,
     crash::{Crash, Loss, materialise},
-    parallel::each,
+    parallel::{each, within},
     place,
     plan::Plan,
     record::{self, Recorded},
@@ -47,7 +47,11 @@ fn no_acknowledged_work_is_lost_when_the_power_goes() {
     let recorded = recordings(plan.seed, workloads);
     let choice = Choice::new(plan.seed);
     let cases: Vec<_> = (0..wanted).map(|number| case(&recorded, &choice, number)).collect();
-    let violations = each(&cases, check);
+    let violations = each(&cases, |runtime, case| {
+        let Case { workload, number, crash, .. } = case;
+        let name = format!("state {number}, workload {workload}, {crash:?}");
+        within(&name, || check(runtime, case)).map_err(|complaint| format!("{name}: {complaint}"))
+    });
     let ticks: u64 = recorded.iter().map(|one| one.ticks.end - one.ticks.start).sum();
     let acknowledged: usize = recorded.iter().map(|one| one.witness.oracle.acknowledged()).sum();
     let counts = format!(
@@ -63,10 +67,11 @@ fn recordings(seed: u64, workloads: u64) -> Vec<Recorded> {
     for number in 0..workloads {
         let choice = Choice::new(seed.wrapping_add(number));
         let parts = [part(&choice), part(&choice)];
-        let next = match recorded.last().filter(|_| number % 2 == 1) {
+        let earlier = recorded.last().filter(|_| number % 2 == 1);
+        let next = within(format!("workload {number}"), || match earlier {
             Some(earlier) => record::after(earlier, &crash(earlier, &choice), &parts[..1]),
             None => record::new_vault(&parts),
-        };
+        });
         recorded.push(next.unwrap_or_else(|error| panic!("workload {number}: {error}")));
     }
     recorded
@@ -100,19 +105,17 @@ fn case<'a>(recorded: &'a [Recorded], choice: &Choice, number: u64) -> Case<'a> 
 }
 
 fn check(runtime: &Runtime, case: &Case<'_>) -> Result<(), String> {
-    let Case { recorded, workload, number, crash } = case;
+    let Case { recorded, number, crash, .. } = case;
     let directory = place::directory().map_err(|cause| cause.to_string())?;
     let state = crash.state(&recorded.history);
     materialise(&state, &recorded.history, crash.at, directory.path())
         .map_err(|cause| cause.to_string())?;
     let home = readvault_campaigns::home::Home::new(directory.path());
-    let checked = runtime.block_on(async {
+    runtime.block_on(async {
         let open = verify::check(&home, &recorded.witness, crash.at).await?;
         if number.is_multiple_of(WRITTEN_TO) {
             verify::goes_on(&open).await?;
         }
         open.close().await.map_err(|error| verify::told(&error))
-    });
-    checked
-        .map_err(|complaint| format!("state {number}, workload {workload}, {crash:?}: {complaint}"))
+    })
 }

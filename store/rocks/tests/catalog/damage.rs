@@ -134,3 +134,52 @@ async fn a_flip_in_a_table_file_is_an_error_or_harmless() {
     }
     assert!(refused > 40, "{refused} of 60 flips were noticed");
 }
+
+/// The manifest that is in use.
+fn manifest(directory: &Path) -> PathBuf {
+    let mut found = files(directory);
+    found.retain(|path| path.file_name().unwrap().to_string_lossy().starts_with("MANIFEST-"));
+    found.sort();
+    found.pop().expect("there is a manifest")
+}
+
+#[tokio::test]
+async fn what_stands_behind_the_durable_part_of_a_manifest_is_not_read() {
+    let scratch = tempfile::tempdir().unwrap();
+    let crashed = crashed(scratch.path(), 30).await;
+    let whole = std::fs::read(manifest(&crashed)).unwrap();
+    // As a power loss leaves what was written and not waited for: cut, zeros, or noise.
+    for (number, tail) in [&[0; 3000][..], &[0x5a; 3000], &whole[PREFIX..]].iter().enumerate() {
+        let target = scratch.path().join(format!("tail-{number}"));
+        copy(&crashed, &target);
+        std::fs::write(manifest(&target), [&whole[..], tail].concat()).unwrap();
+        assert_eq!(first_rows(&target).await.unwrap(), 30);
+    }
+}
+
+#[tokio::test]
+async fn damage_of_a_manifest_is_told() {
+    let scratch = tempfile::tempdir().unwrap();
+    let crashed = crashed(scratch.path(), 30).await;
+    let whole = std::fs::read(manifest(&crashed)).unwrap();
+    let of_length = 512..536;
+    for at in of_length.chain([PREFIX, PREFIX + 9, whole.len() - 1]) {
+        let target = scratch.path().join(format!("flip-{at}"));
+        copy(&crashed, &target);
+        let mut bad = whole.clone();
+        bad[at] ^= 0x10;
+        std::fs::write(manifest(&target), bad).unwrap();
+        let refused = open_with(&target, 1).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Corrupt, "{at}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_of_before_lengths_were_kept_opens() {
+    let scratch = tempfile::tempdir().unwrap();
+    let crashed = crashed(scratch.path(), 30).await;
+    let mut older = std::fs::read(manifest(&crashed)).unwrap();
+    older[512..536].fill(0);
+    std::fs::write(manifest(&crashed), older).unwrap();
+    assert_eq!(first_rows(&crashed).await.unwrap(), 30);
+}

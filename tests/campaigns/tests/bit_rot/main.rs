@@ -11,19 +11,21 @@ mod judge;
 mod subject;
 mod tally;
 
-use std::{panic::AssertUnwindSafe, path::Path, sync::mpsc, time::Duration};
+use std::{panic::AssertUnwindSafe, path::Path};
 
 use parking_lot::Mutex;
-use readvault_campaigns::{choice::Choice, parallel::each, place, plan::Plan};
+use readvault_campaigns::{
+    choice::Choice,
+    parallel::{each, within},
+    place,
+    plan::Plan,
+};
 use tokio::runtime::Runtime;
 
 use crate::{damage::Damage, judge::Verdict, subject::Subject, tally::Tally};
 
 /// Mutations of an ordinary run and of a long one.
 const COUNTS: [u64; 2] = [100, 5000];
-
-/// How long opening and reading a small vault may take.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
 fn damage_is_told_and_never_served() {
@@ -38,7 +40,7 @@ fn damage_is_told_and_never_served() {
         let damage = Damage::draw(&subject, &choice);
         let name = format!("mutation {number}, {damage}");
         let place = home.path().join(format!("case-{number}"));
-        let verdict = within(PATIENCE, &name, || one(runtime, (&subject, &damage), &place));
+        let verdict = within(&name, || one(runtime, (&subject, &damage), &place));
         std::fs::remove_dir_all(&place).map_err(|cause| format!("{name}: {cause}"))?;
         match verdict {
             Verdict::Violation(what) => Err(format!("{name}: {what}")),
@@ -61,20 +63,4 @@ fn one(runtime: &Runtime, (subject, damage): (&Subject, &Damage), place: &Path) 
         runtime.block_on(judge::judge(subject, damage, place))
     }));
     judged.unwrap_or_else(|_| Verdict::Violation("a panic".to_owned()))
-}
-
-/// Ends the whole run, with the mutation's name, when `act` takes longer than `patience`.
-fn within<T>(patience: Duration, name: &str, act: impl FnOnce() -> T) -> T {
-    let (done, waits) = mpsc::sync_channel::<()>(0);
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            if waits.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout) {
-                eprintln!("{name} does not end");
-                std::process::abort();
-            }
-        });
-        let result = act();
-        drop(done);
-        result
-    })
 }
