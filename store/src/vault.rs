@@ -44,6 +44,7 @@ mod reassert;
 pub mod rebuild;
 mod recover;
 mod scrub;
+mod settle;
 mod sharing;
 mod stage;
 
@@ -54,8 +55,8 @@ pub use model::{
     METADATA_BYTES_MAX, Metadata, SlotChoice, Store,
 };
 pub use reader::FileReader;
-pub use recover::unsettled;
 pub use scrub::{Damage, Damaged, PLACES_MAX, Scrub, ScrubOptions};
+pub use settle::unsettled;
 pub use sharing::{CHUNKS_SOUGHT_MAX, SHARERS_MAX, Sharer, Sharing};
 pub use stage::{BodyError, StageError, Staged};
 
@@ -68,7 +69,7 @@ pub const MANIFESTS: Table = Table("manifests");
 /// One row a start: writer id → nothing; its commit shows how far the catalog got.
 pub const WRITERS: Table = Table("writers");
 
-/// Packs of earlier starts that need no second look: pack id → nothing.
+/// Packs that no start needs to read: they are closed and agree with the catalog. Pack id → nothing.
 pub const PACKS: Table = Table("packs");
 
 /// One row: the epoch of GC, and how its last cycle ended.
@@ -333,6 +334,16 @@ impl Vault {
     /// `Unavailable`.
     pub async fn packs(&self) -> Result<Vec<PackInfo>> {
         self.inner.chunks.list().await
+    }
+
+    /// Settles the packs that were closed since the start, so that the next one need not read them: call it
+    /// every minute. Gives how many; those whose uploads are still under way are left for the next call.
+    /// Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Unavailable`: call it again later.
+    pub async fn settle_packs(&self) -> Result<u64> {
+        self.inner.settle_closed().await
     }
 
     /// Keeps every pack where it is until the guard is dropped: for copies of the whole vault.

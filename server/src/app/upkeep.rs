@@ -1,4 +1,5 @@
-//! Upkeep of the vault beside the APIs: garbage collection and scrubs, each when it is due.
+//! Upkeep of the vault beside the APIs: garbage collection and scrubs, each when it is due, and closed packs
+//! settled, so that the next start is short.
 //!
 //! When the last one ended stands in the catalog, so that restarts neither forget nor repeat one.
 
@@ -34,7 +35,7 @@ impl Upkeep {
 
     /// Runs until it is dropped.
     pub(super) async fn run(&self) {
-        tokio::join!(self.collect(), self.scrub());
+        tokio::join!(self.collect(), self.scrub(), self.settle());
     }
 
     async fn collect(&self) {
@@ -53,6 +54,18 @@ impl Upkeep {
                 }
             }
             tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn settle(&self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            // What fails now is done a minute later, or by the next start.
+            match self.core.vault().settle_packs().await {
+                Ok(0) => {}
+                Ok(count) => tracing::debug!(count, "closed packs were settled"),
+                Err(cause) => tracing::warn!(%cause, "closed packs could not be settled"),
+            }
         }
     }
 

@@ -55,6 +55,8 @@ async fn again(inner: &Inner, id: ManifestId, row: &Row) -> Result<()> {
     let record = inner.chunks.read(Extent { pack, offset, length }).await?;
     let record = SealedRecord::stored(RecordName::Manifest(id), record)?;
     let batch = Batch { records: vec![record], ..Batch::default() };
+    // Until it is known whether the copy stays.
+    let _appending = inner.in_flight.appending();
     let extent = inner.chunks.append(batch).await?.extents()[0];
     let moved = ManifestRow { pack: extent.pack, offset: extent.offset, length, head_bytes };
     let mut commit = Commit::new();

@@ -3,38 +3,19 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Inner, PACKS, WRITERS,
+    Inner, WRITERS,
     reassert::{reassert, split},
+    settle::settle,
 };
 use crate::{
     Error, ErrorKind, Result,
-    catalog::{Catalog, Commit, Outcome, RowKey},
-    ids::{ManifestId, PackId},
-    pack::{Chains, PackContents, PackSpan, PlacedBatch, RecordName, in_order},
+    catalog::{Commit, Outcome, RowKey},
+    ids::ManifestId,
+    pack::{BatchIndex, Chains, PackContents, PackSpan, PlacedBatch, RecordName, in_order},
 };
 
-/// Manifests that one read of the catalog looks up.
-const LOOKUP: usize = 512;
-
 /// Manifests that one batch voids.
-const VOIDS: usize = 4096;
-
-/// Rows that one commit settles.
-const SETTLE: usize = 1024;
-
-/// Those of `packs` that no earlier start has settled: all that must be read before a vault is opened.
-///
-/// # Errors
-/// Those of the catalog.
-pub async fn unsettled(catalog: &dyn Catalog, packs: Vec<PackId>) -> Result<Vec<PackId>> {
-    let mut open = Vec::new();
-    for some in packs.chunks(LOOKUP) {
-        let rows: Vec<_> = some.iter().map(|pack| RowKey::new(PACKS, pack.0)).collect();
-        let found = catalog.read(&rows).await?;
-        open.extend(some.iter().zip(found).filter(|(_, row)| row.is_none()).map(|(pack, _)| *pack));
-    }
-    Ok(open)
-}
+pub(super) const VOIDS: usize = 4096;
 
 /// Checks that the catalog holds all that the packs say was acknowledged, then makes the packs agree with
 /// it: after a crash they may name manifests that never became visible, or call ended what did not end.
@@ -50,23 +31,7 @@ pub(super) async fn recover(inner: &Inner, packs: &[PackContents]) -> Result<()>
     }
     inner.chunks.acknowledge(version);
     agree(inner, packs).await?;
-    settle(inner, packs).await
-}
-
-/// Notes that these packs need no second look: nobody appends to a pack of an earlier start.
-async fn settle(inner: &Inner, packs: &[PackContents]) -> Result<()> {
-    for some in packs.chunks(SETTLE) {
-        let mut commit = Commit::new();
-        for pack in some {
-            commit.put(RowKey::new(PACKS, pack.header.pack.0), bytes::Bytes::new());
-        }
-        let Outcome::Applied { version } = inner.catalog.commit(commit).await? else {
-            // It has no checks, so that a disk that fails is the only cause.
-            return Err(Error::new(ErrorKind::Unavailable, "the rows of packs"));
-        };
-        inner.chunks.acknowledge(version);
-    }
-    Ok(())
+    settle(inner, packs.iter().map(|pack| pack.header.pack)).await
 }
 
 /// Commits this writer's own row; gives the version of that commit.
@@ -90,10 +55,10 @@ async fn agree(inner: &Inner, packs: &[PackContents]) -> Result<()> {
     for span in in_order(packs.iter().filter_map(PackSpan::of).collect()) {
         for batch in &by_id[&span.pack].batches {
             let next = PlacedBatch { pack: span.pack, batch: batch.clone() };
-            chains.push(next).stands.iter().for_each(|placed| note(&mut said, placed));
+            chains.push(next).stands.iter().for_each(|placed| note(&mut said, &placed.batch.index));
         }
     }
-    chains.finish().iter().for_each(|placed| note(&mut said, placed));
+    chains.finish().iter().for_each(|placed| note(&mut said, &placed.batch.index));
     let of = |wanted| said.iter().filter(move |(_, said)| **said == wanted).map(|(id, _)| *id);
     let (here, void): (Vec<_>, Vec<_>) = (of(Said::Here).collect(), of(Said::Void).collect());
     for some in split(inner, &here).await?.1.chunks(VOIDS) {
@@ -104,7 +69,7 @@ async fn agree(inner: &Inner, packs: &[PackContents]) -> Result<()> {
 
 /// What a batch says of a manifest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Said {
+pub(super) enum Said {
     /// It is here.
     Here,
     /// It is not visible.
@@ -112,11 +77,11 @@ enum Said {
 }
 
 /// Voids of a batch count behind its records.
-fn note(said: &mut BTreeMap<ManifestId, Said>, placed: &PlacedBatch) {
-    for record in &placed.batch.index.records {
+pub(super) fn note(said: &mut BTreeMap<ManifestId, Said>, index: &BatchIndex) {
+    for record in &index.records {
         if let RecordName::Manifest(id) = record.name {
             said.insert(id, Said::Here);
         }
     }
-    said.extend(placed.batch.index.voids.iter().map(|id| (*id, Said::Void)));
+    said.extend(index.voids.iter().map(|id| (*id, Said::Void)));
 }

@@ -97,7 +97,12 @@ pub fn all() -> Vec<Scenario> {
         make("open after an end", &base, Left::Ended, vec![put("d", 7, 100)]),
         Scenario {
             pack_bytes_max: 100 << 10,
-            ..make("full packs", &base, Left::Closed, vec![chunked, put("h", 12, 99_000), large])
+            ..make(
+                "full packs",
+                &base,
+                Left::Closed,
+                vec![chunked, put("h", 12, 99_000), large, Step::Settle, put("i", 13, 70_000)],
+            )
         },
         make("slots run out", &base, Left::Closed, vec![own("a"), own("k"), delete("k")]),
         make(

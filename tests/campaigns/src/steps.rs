@@ -49,6 +49,8 @@ pub enum Step {
     Store(String),
     /// Collects garbage until what is dead now is gone, and compacts every pack with a dead byte.
     Collect,
+    /// Settles the packs that were closed.
+    Settle,
 }
 
 /// A put of `length` bytes under a name.
@@ -92,6 +94,7 @@ pub async fn take(
             Err(error) => Err(error),
         },
         Step::Collect => collect(open).await,
+        Step::Settle => open.vault.settle_packs().await.map(|_| ()),
     };
     vec![done]
 }
@@ -117,7 +120,7 @@ pub fn random(choice: &Choice, count: usize) -> Vec<Step> {
         _ if choice.once_in(8) => 1_048_576 + choice.index(30_000),
         _ => 66_000,
     };
-    let step = |number: usize| match choice.below(13) {
+    let step = |number: usize| match choice.below(15) {
         0 => Step::Delete(name()),
         1 => Step::Copy { source: name(), target: name() },
         2 => {
@@ -127,6 +130,7 @@ pub fn random(choice: &Choice, count: usize) -> Vec<Step> {
         3 => Step::Many(2 + choice.index(6), choice.index(2_000)),
         4 => Step::Store(format!("store{number}")),
         5 => Step::Collect,
+        6 | 7 => Step::Settle,
         _ => Step::Put {
             name: name(),
             content: choice.below(8),

@@ -108,6 +108,7 @@ impl Machine<'_> {
             Step::Key(available) => self.key(*available),
             Step::Erase(name) => self.erase(*name).await,
             Step::Collect(dead_percent) => self.collect(*dead_percent).await,
+            Step::Settle => self.settle().await,
             Step::Scrub(open_percent) => self.scrub(*open_percent).await,
         }
         self
@@ -342,6 +343,10 @@ impl Machine<'_> {
         let closed = self.model.names.values().any(|entry| entry.is_erased);
         let unknown = self.key_answer() != KeyAnswer::Must || closed;
         assert!(cycle.skipped.is_empty() || unknown, "every manifest can be walked");
+    }
+
+    async fn settle(&self) {
+        self.running.vault.settle_packs().await.expect("packs can be settled at any time");
     }
 
     async fn scrub(&self, open_percent: u8) {

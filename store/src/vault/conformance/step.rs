@@ -41,6 +41,8 @@ pub enum Step {
     Erase(u8),
     /// Collects garbage, and compacts packs with this share of dead bytes, in percent.
     Collect(u8),
+    /// Settles closed packs, as a running server does now and then.
+    Settle,
     /// Scrubs all packs and opens this share of the files, in percent.
     Scrub(u8),
 }
@@ -132,6 +134,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => prop_oneof![1 => Just(false), 3 => Just(true)].prop_map(Step::Key),
         1 => name().prop_map(Step::Erase),
         5 => prop_oneof![Just(30_u8), Just(1), Just(100)].prop_map(Step::Collect),
+        3 => Just(Step::Settle),
         1 => prop_oneof![Just(0_u8), Just(100)].prop_map(Step::Scrub),
     ]
 }

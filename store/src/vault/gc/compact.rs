@@ -15,7 +15,7 @@ use crate::{
     chunk_store::{Extent, PackInfo},
     ids::{ManifestId, PackId},
     manifest::ManifestRow,
-    pack::{Batch, Bridge, IndexEntry, PackContents, RecordName, SealedRecord},
+    pack::{Batch, Bridge, IndexEntry, PackContents, PackEnd, RecordName, SealedRecord},
     vault::{Inner, PACKS, WRITERS, chunk_row, manifest_row},
 };
 
@@ -150,6 +150,8 @@ impl Inner {
         }
         let bytes = records.iter().map(|record| record.bytes().len() as u64).sum::<u64>();
         let count = records.len() as u64;
+        // Until it is known which copies of manifests stay.
+        let _appending = self.in_flight.appending();
         let receipt = self.chunks.append(Batch { records, ..Batch::default() }).await?;
         self.point(sound, receipt.extents()).await?;
         done.records_moved += count;
@@ -213,19 +215,17 @@ impl Inner {
         Ok(unmoved.then_some(Living { row, ..one }))
     }
 
-    /// Appends what the indexes of a pack say beside its records, and the bridge over it.
+    /// Appends what the indexes of a pack say beside its records, and the bridges over it.
     async fn carry_over(&self, contents: &PackContents) -> Result<()> {
-        let (Some(first), Some(last)) = (contents.batches.first(), contents.batches.last()) else {
+        if contents.batches.is_empty() {
             return Ok(());
-        };
-        let pack = contents.header.pack;
-        let bridge = Bridge { pack, previous: first.index.previous, last: last.hash };
+        }
         let indexes = || contents.batches.iter().map(|batch| &batch.index);
         let voids: Vec<_> = indexes().flat_map(|index| index.voids.iter().copied()).collect();
         let batch = Batch {
             tombstones: indexes().flat_map(|index| index.tombstones.iter().copied()).collect(),
             voids: self.still_void(voids).await?,
-            bridges: std::iter::once(bridge)
+            bridges: bridges(contents)
                 .chain(indexes().flat_map(|index| index.bridges.iter().copied()))
                 .collect(),
             ..Batch::default()
@@ -244,6 +244,16 @@ impl Inner {
         }
         Ok(still)
     }
+}
+
+/// From the last batch of a pack to what came before its first. A pack that was not closed may end with a
+/// batch that failed and was given up; what follows it goes on from the batch before, so that has a bridge, too.
+fn bridges(contents: &PackContents) -> impl Iterator<Item = Bridge> {
+    let pack = contents.header.pack;
+    let previous = contents.batches.first().map_or([0; 32], |first| first.index.previous);
+    let ends = if contents.end == PackEnd::Closed { 1 } else { 2 };
+    let lasts = contents.batches.iter().rev().take(ends).map(|last| last.hash);
+    lasts.map(move |last| Bridge { pack, previous, last })
 }
 
 /// Stretches of a pack's records that are moved at once.
