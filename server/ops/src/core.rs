@@ -50,6 +50,8 @@ pub struct Core {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     ids: Arc<Mutex<HashMap<&'static str, std::ops::Range<u64>>>>,
+    /// Held by the one caller that leases numbers.
+    leasing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// A row as it was read, with the version to check it by.
@@ -74,8 +76,8 @@ pub(crate) const FLOOR: &str = "*";
 impl Core {
     /// The ground over `vault` at `site`.
     pub fn new(vault: Vault, site: Site, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        let (site, ids) = (Arc::new(site), Arc::default());
-        Self { vault, space: None, site, clock, entropy, ids }
+        let (ids, leasing) = (Arc::default(), Arc::default());
+        Self { vault, space: None, site: Arc::new(site), clock, entropy, ids, leasing }
     }
 
     /// The same ground on a disk whose room is watched.
@@ -170,32 +172,43 @@ impl Core {
     /// # Errors
     /// Those of the catalog.
     pub async fn next_id(&self, family: &'static str, first: u64) -> Result<u64> {
-        for _ in 0..DECISIONS_MAX * 4 {
+        if let Some(id) = self.leased(family) {
+            return Ok(id);
+        }
+        // One caller leases for all: together they would only stand in each other's way.
+        let _leasing = self.leasing.lock().await;
+        for _ in 0..DECISIONS_MAX {
             if let Some(id) = self.leased(family) {
                 return Ok(id);
             }
-            let row = RowKey::new(tables::IDS, family);
-            let counter: Option<Stored<Counter>> = self.load(&row).await?;
-            let mut commit = Commit::new();
-            let start = match &counter {
-                Some(stored) => {
-                    commit.unchanged(row.clone(), stored.version);
-                    stored.value.next
-                }
-                None => {
-                    commit.absent(row.clone());
-                    let floor: Option<Stored<Counter>> =
-                        self.load(&RowKey::new(tables::IDS, FLOOR)).await?;
-                    first + floor.map_or(0, |floor| floor.value.next)
-                }
-            };
-            commit.put(row, encode(&Counter { next: start + ID_BLOCK }));
-            if self.commit(commit).await? {
-                let mut ids = self.ids.lock().expect("no holder of this lock panics");
-                ids.insert(family, start..start + ID_BLOCK);
-            }
+            self.lease(family, first).await?;
         }
         Err(contended())
+    }
+
+    /// Leases the next block of numbers, unless another changed the counter meanwhile.
+    async fn lease(&self, family: &'static str, first: u64) -> Result<()> {
+        let row = RowKey::new(tables::IDS, family);
+        let counter: Option<Stored<Counter>> = self.load(&row).await?;
+        let mut commit = Commit::new();
+        let start = match &counter {
+            Some(stored) => {
+                commit.unchanged(row.clone(), stored.version);
+                stored.value.next
+            }
+            None => {
+                commit.absent(row.clone());
+                let floor: Option<Stored<Counter>> =
+                    self.load(&RowKey::new(tables::IDS, FLOOR)).await?;
+                first + floor.map_or(0, |floor| floor.value.next)
+            }
+        };
+        commit.put(row, encode(&Counter { next: start + ID_BLOCK }));
+        if self.commit(commit).await? {
+            let mut ids = self.ids.lock().expect("no holder of this lock panics");
+            ids.insert(family, start..start + ID_BLOCK);
+        }
+        Ok(())
     }
 
     fn leased(&self, family: &'static str) -> Option<u64> {

@@ -1,6 +1,6 @@
 //! Wall clocks that jump, step back, stand still, or show a far year.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
@@ -85,6 +85,18 @@ async fn numbers_go_up_whatever_the_clock_does() {
             last = next;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_callers_at_once_get_numbers_of_their_own() {
+    let core = core_at(Arc::new(ManualClock::at(NOW_MS))).await;
+    let calls = (0..1000).map(|_| {
+        let core = core.clone();
+        tokio::spawn(async move { core.next_id("family", 1).await.unwrap() })
+    });
+    let numbers = futures::future::join_all(calls.collect::<Vec<_>>()).await;
+    let distinct: BTreeSet<_> = numbers.into_iter().map(Result::unwrap).collect();
+    assert_eq!(distinct.len(), 1000);
 }
 
 #[tokio::test]
