@@ -11,6 +11,9 @@ use super::*;
 const DIRECTORY: &str = "READVAULT_TEST_DIRECTORY";
 const KILLS: u64 = 10;
 
+/// Answers in a row that leave open whether a commit is there, after which a task of the child gives up.
+const DOUBTS_MAX: u32 = 3;
+
 /// The child's part: several tasks commit and print each acknowledged key and version.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "run by the tests below, in a process of its own"]
@@ -23,15 +26,25 @@ async fn child_commits() {
     for task in 0..4_u64 {
         let catalog = Arc::clone(&catalog);
         tasks.spawn(async move {
+            let mut doubts = 0;
             for round in 0..100_000_u64 {
                 let key = format!("{}-{task}", start + round);
                 let mut commit = Commit::new();
                 commit.put(RowKey::new(ALPHA, key.clone()), vec![7; 300]);
                 commit.put(RowKey::new(TABLES[1], key.clone()), key.clone());
                 match catalog.commit(commit).await {
-                    Ok(Outcome::Applied { version }) => println!("acked {key} {version}"),
-                    Ok(other) => println!("outcome {other:?}"),
-                    Err(error) => return println!("failed {:?}", error.kind()),
+                    Ok(Outcome::Applied { version }) => {
+                        println!("acked {key} {version}");
+                        doubts = 0;
+                    }
+                    Ok(other) => {
+                        println!("outcome {other:?}");
+                        doubts += 1;
+                    }
+                    Err(error) => return println!("refused {:?}", error.kind()),
+                }
+                if doubts == DOUBTS_MAX {
+                    return println!("refused in doubt");
                 }
             }
         });
@@ -94,19 +107,19 @@ async fn a_kill_loses_no_acknowledged_commit() {
 }
 
 #[tokio::test]
-#[ignore = "its child does not end since the catalog opens itself anew: to be mended"]
 async fn commits_go_on_after_a_failed_write_and_none_is_lost() {
     let scratch = tempfile::tempdir().unwrap();
     let home = scratch.path().join("catalog");
     // Files of this child may not grow beyond 256 blocks of 512 bytes: the log's write fails, and the
-    // next opening begins another log, until a table file is too large as well.
+    // next opening begins another log, until a table file is too large as well: then every write fails, and
+    // as often as the catalog is opened anew.
     let output = child(&home, "trap '' XFSZ; ulimit -f 256; ").output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let acked: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("acked ")).collect();
     let bytes = acked.len() * 300;
     assert!(bytes > 2 * 256 * 512, "one log alone holds less: {bytes} bytes were acknowledged");
-    let failed = text.lines().filter(|line| *line == "failed Unavailable").count();
-    assert_eq!(failed, 4, "every task is refused in the end");
+    let refused = text.lines().filter(|line| line.starts_with("refused ")).count();
+    assert_eq!(refused, 4, "every task is refused in the end");
     let catalog = open(&home);
     for line in acked {
         let (key, version) = line.split_once(' ').unwrap();
