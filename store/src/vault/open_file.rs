@@ -53,6 +53,11 @@ impl OpenFile {
         self.manifest.entries(range, |stored| self.fetch(inner, stored)).await
     }
 
+    /// `NotFound` when the file has been deleted since it was opened.
+    pub(super) async fn still_named(&self, inner: &Inner) -> Result<()> {
+        inner.manifest_row_of(self.id).await.map(drop)
+    }
+
     /// The stored bytes `range` of the manifest's record.
     pub(super) async fn fetch(&self, inner: &Inner, range: Range<u64>) -> Result<Bytes> {
         let row = *self.row.lock();

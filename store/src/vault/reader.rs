@@ -34,7 +34,8 @@ impl FileReader {
     }
 
     /// The bytes of `range`, in order, with bounded read-ahead; what lies beyond the length is left out.
-    /// Every byte given has been authenticated; damage ends the stream with `Corrupt`.
+    /// Every byte given has been authenticated; damage ends the stream with `Corrupt`, a deletion with
+    /// `NotFound`, if at all.
     #[must_use]
     pub fn stream(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
         let reader = self.clone();
@@ -47,19 +48,19 @@ impl FileReader {
         }
         let spans: Vec<_> = reader.open.manifest.spans(range).collect();
         let plans = spans.chunks(PLAN_CHUNKS).map(<[_]>::to_vec).collect::<Vec<_>>();
-        let inner = self.inner.clone();
+        let opener = self.clone();
         stream::iter(plans)
             .then(move |spans| {
                 let reader = reader.clone();
-                async move { reader.plan(&spans).await }
+                async move { reader.told(reader.plan(&spans).await).await }
             })
             .map_ok(|pieces| {
                 stream::iter(pieces.into_iter().flat_map(Piece::split).map(Ok::<_, Error>))
             })
             .try_flatten()
             .map(move |piece| {
-                let inner = inner.clone();
-                async move { spawned(inner, piece?).await }
+                let reader = opener.clone();
+                async move { reader.told(spawned(reader.inner.clone(), piece?).await).await }
             })
             .buffered(READ_AHEAD)
             .boxed()
@@ -69,8 +70,12 @@ impl FileReader {
     /// left out.
     ///
     /// # Errors
-    /// `Corrupt`, `KeyUnavailable`, `Unavailable`.
+    /// `NotFound` when the file was deleted meanwhile; `Corrupt`, `KeyUnavailable`, `Unavailable`.
     pub async fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        self.told(self.read_now(range).await).await
+    }
+
+    async fn read_now(&self, range: Range<u64>) -> Result<Bytes> {
         let range = range.start..range.end.min(self.length());
         if range.start >= range.end {
             return Ok(Bytes::new());
@@ -93,6 +98,19 @@ impl FileReader {
         let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
         pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
         Ok(whole.freeze())
+    }
+
+    /// What became of a read: of a file that was deleted meanwhile the bytes may be gone, which is no damage.
+    async fn told<T>(&self, read: Result<T>) -> Result<T> {
+        match read {
+            Err(cause) if cause.kind() == ErrorKind::Corrupt => {
+                match self.open.still_named(&self.inner).await {
+                    Err(gone) if gone.kind() == ErrorKind::NotFound => Err(gone),
+                    _ => Err(cause),
+                }
+            }
+            read => read,
+        }
     }
 
     async fn inline(&self, range: Range<u64>) -> Result<Bytes> {

@@ -147,6 +147,21 @@ async fn dead_packs_go_and_open_readers_follow_what_moves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_a_file_that_is_deleted_and_swept_is_told_so() {
+    let bench = Bench::new().await;
+    let put = bench.put(&noise(300_000)).await;
+    let reader = bench.vault.open_file(&put.file).await.unwrap();
+    bench.delete(&put).await;
+    assert_eq!(reader.read(0..300_000).await.unwrap(), put.bytes, "not swept yet");
+    bench.collect().await;
+    bench.collect().await;
+    let streamed = reader.stream(0..300_000).try_collect::<Vec<_>>().await;
+    for gone in [reader.read(0..300_000).await.map(drop), streamed.map(drop)] {
+        assert_eq!(gone.unwrap_err().kind(), ErrorKind::NotFound);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_staged_upload_keeps_its_chunks_over_any_number_of_cycles() {
     let bench = Bench::new().await;
     let bytes = noise(200_000);
