@@ -5,6 +5,7 @@ import concurrent.futures
 import pathlib
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
@@ -15,7 +16,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "tests" / "system")]
 
 import load  # noqa: E402
-from vault import Vault  # noqa: E402
+from vault import BIN, Vault  # noqa: E402
 
 MIB = 1 << 20
 TARGET_MIB = 256
@@ -164,8 +165,15 @@ def one_large(server, size, part_size):
 
 
 def mixed(server, hours):
-    """Writes, reads, lists and deletes of all sizes; keys repeat, so that the vault stays bounded in rows."""
+    """Writes, reads, lists and deletes of all sizes, and a garbage collection a minute: keys repeat, so that
+    the vault stays bounded."""
     stop = time.monotonic() + hours * 3600
+
+    def collect():
+        gc = [BIN / "readvaultd", "gc", "--data", server.vault.data, "--dead-percent", "20"]
+        while time.monotonic() < stop:
+            time.sleep(min(60, max(0, stop - time.monotonic())))
+            subprocess.run(gc, check=True, capture_output=True)
 
     def one(worker):
         chance, moved, s3 = random.Random(worker), 0, server.vault.client("s3")
@@ -186,10 +194,17 @@ def mixed(server, hours):
             except RuntimeError as error:
                 if "404" not in str(error):
                     raise
-            # Data that is deleted takes room until it is collected: the load is kept below a disk's.
-            time.sleep(0.05)
+            # Data that is replaced takes room until it is collected twice: the load is kept below a disk's.
+            time.sleep(0.15)
         return moved
-    return lambda: at_once(16, one)
+
+    def work():
+        collector = threading.Thread(target=collect)
+        collector.start()
+        moved = at_once(16, one)
+        collector.join()
+        return moved
+    return work
 
 
 def main():

@@ -85,18 +85,16 @@ void PutDurable(char* bytes, uint64_t length) {
   }
 }
 
-// What a manifest's prefix says; a manifest of before such lengths were kept holds zeros there.
-enum class Durable { kKnown, kUnknown, kDamaged };
-Durable GetDurable(const Slice& bytes, uint64_t* length) {
+// The durable length that a manifest's prefix holds; false when it holds none. One of before such lengths were
+// kept has zeros there. A write of the length that failed half-way leaves anything; the bytes of the file
+// were synced before it, and nothing is written behind them once it has failed.
+bool GetDurable(const Slice& bytes, uint64_t* length) {
   uint64_t words[] = {0, 0, 0};
   for (size_t at = 0; at < kDurableBytes; ++at) {
     words[at / 8] |= uint64_t{static_cast<uint8_t>(bytes[at])} << (8 * (at % 8));
   }
   *length = words[1];
-  if (words[0] == 0 && words[1] == 0 && words[2] == 0) {
-    return Durable::kUnknown;
-  }
-  return words[0] == kDurableMagic && words[1] == ~words[2] ? Durable::kKnown : Durable::kDamaged;
+  return words[0] == kDurableMagic && words[1] == ~words[2];
 }
 
 class Provider final : public EncryptionProvider {
@@ -188,7 +186,7 @@ class NotedManifest final : public FSWritableFileOwnerWrapper {
       : FSWritableFileOwnerWrapper(std::move(file)), path_(std::move(path)), plain_(std::move(plain)) {}
 
   IOStatus Append(const Slice& data, const IOOptions& options, IODebugContext* debug) override {
-    IOStatus status = target()->Append(data, options, debug);
+    IOStatus status = failed_ ? Failed() : target()->Append(data, options, debug);
     length_ += status.ok() ? data.size() : 0;
     return status;
   }
@@ -204,15 +202,16 @@ class NotedManifest final : public FSWritableFileOwnerWrapper {
     return IOStatus::NotSupported("manifests are written in order");
   }
   IOStatus Sync(const IOOptions& options, IODebugContext* debug) override {
-    IOStatus status = target()->Sync(options, debug);
+    IOStatus status = failed_ ? Failed() : target()->Sync(options, debug);
     return status.ok() ? Note(options, debug) : status;
   }
   IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override {
-    IOStatus status = target()->Fsync(options, debug);
+    IOStatus status = failed_ ? Failed() : target()->Fsync(options, debug);
     return status.ok() ? Note(options, debug) : status;
   }
 
  private:
+  static IOStatus Failed() { return IOStatus::IOError("the manifest's length could not be kept"); }
   IOStatus Note(const IOOptions& options, IODebugContext* debug) {
     if (prefix_ == nullptr) {
       std::unique_ptr<FSRandomRWFile> prefix;
@@ -228,7 +227,11 @@ class NotedManifest final : public FSWritableFileOwnerWrapper {
     char bytes[kDurableBytes];
     PutDurable(bytes, length_);
     IOStatus status = prefix_->Write(kDurableAt, Slice(bytes, kDurableBytes), options, debug);
-    return status.ok() ? prefix_->Sync(options, debug) : status;
+    if (status.ok()) {
+      status = prefix_->Sync(options, debug);
+    }
+    failed_ = !status.ok();
+    return status;
   }
   IOStatus SyncName(const IOOptions& options, IODebugContext* debug) {
     std::unique_ptr<FSDirectory> directory;
@@ -241,6 +244,8 @@ class NotedManifest final : public FSWritableFileOwnerWrapper {
   std::shared_ptr<FileSystem> plain_;
   std::unique_ptr<FSRandomRWFile> prefix_;
   uint64_t length_ = 0;
+  // Once a length could not be kept nothing is written behind it.
+  bool failed_ = false;
 };
 
 class CatalogFileSystem final : public FileSystemWrapper {
@@ -335,12 +340,7 @@ class CatalogFileSystem final : public FileSystemWrapper {
       return status;
     }
     uint64_t length = 0;
-    Durable durable =
-        bytes.size() == kDurableBytes ? GetDurable(bytes, &length) : Durable::kDamaged;
-    if (durable == Durable::kDamaged) {
-      return IOStatus::Corruption("durable length of", name);
-    }
-    if (durable == Durable::kKnown) {
+    if (bytes.size() == kDurableBytes && GetDurable(bytes, &length)) {
       *result = std::make_unique<DurableManifest>(std::move(*result), length);
     }
     return status;

@@ -29,6 +29,8 @@ pub(crate) const QUEUE_COMMITS_MAX: usize = 256;
 /// log.
 const GROUP_BYTES_MAX: usize = 4 << 20;
 
+/// Pause between two looks for commits and for whether the catalog may be opened anew.
+const BROKEN_PAUSE: Duration = Duration::from_millis(100);
 /// Pause after an opening that failed.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 /// Free bytes, beyond twice those of the log, with which an opening is tried on a full disk.
@@ -95,7 +97,7 @@ impl Writer {
 
     /// Serves `queue` until its senders are gone, then makes everything durable.
     pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Job>) {
-        while let Some(first) = queue.blocking_recv() {
+        while let Some(first) = self.next(&mut queue) {
             let mut bytes = limits::bytes_of(&first.commit);
             let mut group = vec![first];
             while bytes < GROUP_BYTES_MAX && group.len() < QUEUE_COMMITS_MAX {
@@ -110,6 +112,22 @@ impl Writer {
         {
             close(&database);
         }
+    }
+
+    /// The next commit. While none can be taken, the catalog is opened anew as soon as that is possible,
+    /// whether or not somebody asks: reads may wait for it.
+    fn next(&mut self, queue: &mut mpsc::Receiver<Job>) -> Option<Job> {
+        while self.broken.is_some_and(|broken| !broken.lost) {
+            match queue.try_recv() {
+                Ok(job) => return Some(job),
+                Err(mpsc::error::TryRecvError::Disconnected) => return None,
+                Err(mpsc::error::TryRecvError::Empty) => {}
+            }
+            if !self.open_anew() {
+                std::thread::sleep(BROKEN_PAUSE);
+            }
+        }
+        queue.blocking_recv()
     }
 
     fn serve(&mut self, group: Vec<Job>) {

@@ -286,14 +286,18 @@ impl ChunkStore for LocalChunkStore {
 
     async fn list(&self) -> Result<Vec<PackInfo>> {
         let (files, descriptors) = (self.files.clone(), self.descriptors.clone());
-        // Asked for first: a pack that is closed meanwhile counts as open, which is the safe side.
-        let open_now = self.open_now.pack();
+        let open_now = self.open_now.clone();
         blocking(move || {
             let mut packs = Vec::new();
-            for pack in files.list().map_err(error::io("directory of packs"))? {
+            // Before: a pack that is closed meanwhile counts as open, which is the safe side. And after: one
+            // that is begun meanwhile may be listed.
+            let before = open_now.pack();
+            let listed = files.list().map_err(error::io("directory of packs"))?;
+            let open = [before, open_now.pack()];
+            for pack in listed {
                 let file = descriptors.file(pack).map_err(error::io(format!("pack {pack}")))?;
                 let bytes = file.length().map_err(error::io(format!("pack {pack}")))?;
-                packs.push(PackInfo { pack, bytes, open: open_now == Some(pack) });
+                packs.push(PackInfo { pack, bytes, open: open.contains(&Some(pack)) });
             }
             Ok(packs)
         })

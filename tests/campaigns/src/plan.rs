@@ -33,6 +33,12 @@ impl Plan {
         setting(variable).unwrap_or(if self.long { long } else { short })
     }
 
+    /// Whether the case `name` is to be done: all, or those whose name has what `READVAULT_ONLY` says.
+    #[must_use]
+    pub fn takes(&self, name: &str) -> bool {
+        setting::<String>("READVAULT_ONLY").is_none_or(|only| name.contains(&only))
+    }
+
     /// Leaves the line of a campaign that ended.
     pub fn report(&self, counts: impl Display, violations: usize) {
         let Self { name, seed, .. } = self;
