@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from vault import LONG, Vault
 
-KILLS = int(os.environ.get("READVAULT_KILLS", "100" if LONG else "8"))
+KILLS = int(os.environ.get("READVAULT_KILLS", "1000" if LONG else "8"))
 WORKERS = 6
 
 
