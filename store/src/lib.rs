@@ -9,6 +9,7 @@ pub mod chunk;
 pub mod chunk_store;
 pub mod disk;
 pub mod error;
+mod hexed;
 pub mod ids;
 pub mod keys;
 pub mod manifest;

@@ -101,6 +101,7 @@ pub struct Item {
     /// Epoch of the store's key that seals the seed.
     pub store_key_epoch: u32,
     /// The seed of its key, sealed under the store's key.
+    #[serde(with = "crate::hexed")]
     pub wrapped_seed: Vec<u8>,
 }
 

@@ -22,8 +22,9 @@ use crate::{
     pack::{Batch, SealedRecord},
 };
 
-/// Chunks of one upload that may be on their way at once.
-const IN_FLIGHT_MAX: usize = 8;
+/// Chunks of one upload that are hashed, sealed and written at once: half of all that there is room for, so that
+/// the next ones are sealed while the last group is on its way to the disk.
+const IN_FLIGHT_MAX: usize = super::UPLOAD_CHUNKS_MAX / 2;
 
 /// An error of the body that is being staged, as the caller made it.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
