@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, TryLockError},
-    io::Read,
+    io::{IoSlice, Read},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -12,7 +12,7 @@ use readvault_ambient::Entropy;
 use readvault_store::{
     Error, ErrorKind, Result,
     catalog::{Table, row::RowSealer},
-    disk::{Disk, LocalDisk},
+    disk::{Disk, LocalDisk, OpenAs, write_all},
 };
 use rocksdb::{ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, Options};
 
@@ -58,6 +58,22 @@ impl Opening {
         Ok(Database::new(db, env, &self.sealer, all).holding(lock))
     }
 
+    /// Whether the disk takes a small file and syncs it.
+    pub(crate) fn takes_writes(&self) -> bool {
+        let (disk, path) = (&*self.place.disk, self.place.directory.join(PROBE));
+        let written = || {
+            match disk.remove(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let file = disk.open(&path, OpenAs::New)?;
+            write_all(&*file, &mut [IoSlice::new(&[0; 512])])?;
+            file.sync_data()?;
+            disk.remove(&path)
+        };
+        written().is_ok()
+    }
+
     /// The catalog's directory.
     pub(crate) fn directory(&self) -> &Path {
         &self.place.directory
@@ -71,6 +87,8 @@ impl Opening {
 
 /// The file that names RocksDB's current manifest: there is a catalog where it is.
 const CURRENT: &str = "CURRENT";
+/// A file that is written to see whether the disk takes writes, and removed at once.
+const PROBE: &str = "probe.tmp";
 /// A lock that was just let go may be held for a moment more by a child between its fork and its
 /// exec.
 const LOCK_TRIES: u32 = 20;

@@ -29,8 +29,10 @@ pub(crate) const QUEUE_COMMITS_MAX: usize = 256;
 /// log.
 const GROUP_BYTES_MAX: usize = 4 << 20;
 
-/// Pause between two looks for commits and for whether the catalog may be opened anew.
+/// Pause between two looks for commits while none can be taken.
 const BROKEN_PAUSE: Duration = Duration::from_millis(100);
+/// Such looks between two tries to open the catalog anew.
+const LOOKS_A_TRY: u32 = 10;
 /// Pause after an opening that failed.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 /// Free bytes, beyond twice those of the log, with which an opening is tried on a full disk.
@@ -117,14 +119,16 @@ impl Writer {
     /// The next commit. While none can be taken, the catalog is opened anew as soon as that is possible,
     /// whether or not somebody asks: reads may wait for it.
     fn next(&mut self, queue: &mut mpsc::Receiver<Job>) -> Option<Job> {
+        let mut looks = 0;
         while self.broken.is_some_and(|broken| !broken.lost) {
             match queue.try_recv() {
                 Ok(job) => return Some(job),
                 Err(mpsc::error::TryRecvError::Disconnected) => return None,
-                Err(mpsc::error::TryRecvError::Empty) => {}
+                Err(mpsc::error::TryRecvError::Empty) => std::thread::sleep(BROKEN_PAUSE),
             }
-            if !self.open_anew() {
-                std::thread::sleep(BROKEN_PAUSE);
+            looks += 1;
+            if looks % LOOKS_A_TRY == 0 {
+                self.open_anew();
             }
         }
         queue.blocking_recv()
@@ -217,6 +221,10 @@ impl Writer {
     fn open_anew(&mut self) -> bool {
         let Some(broken) = self.broken else { return true };
         if broken.lost || (broken.kind == ErrorKind::NoSpace && !self.parts.has_room()) {
+            return false;
+        }
+        // Reads go on with what is open for as long as the disk takes nothing.
+        if !self.parts.opening.takes_writes() {
             return false;
         }
         if self.parts.slot.now().is_some() {
