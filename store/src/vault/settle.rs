@@ -199,7 +199,10 @@ mod tests {
         bench.vault.settle_packs().await.unwrap();
         assert_eq!(bench.left().await, 1, "the pack of the void that was taken back");
         bench.apply(VaultCommit { removes: vec![removal], ..VaultCommit::default() }).await;
-        bench.vault.settle_packs().await.unwrap();
+        // The first call voids again what ended, which closes a pack here.
+        for _ in 0..2 {
+            bench.vault.settle_packs().await.unwrap();
+        }
         assert_eq!(bench.left().await, 0);
     }
 }
