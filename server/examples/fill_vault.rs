@@ -45,6 +45,9 @@ const FILES_AT_ONCE: usize = 48;
 const PER_SAMPLE: u64 = 4;
 const SAMPLES_PER_SUBJECT: u64 = 10;
 
+/// Read sets after which closed packs are settled: a server that writes as fast does so once a minute.
+const SETTLED_EVERY: u64 = 100_000;
+
 /// Milliseconds between the creation of two read sets.
 const APART_MS: u64 = 1000;
 
@@ -119,6 +122,9 @@ impl Fill {
 
     /// Makes the read sets of these numbers visible by one commit.
     async fn batch(&self, numbers: std::ops::Range<u64>) -> Result<()> {
+        if numbers.start.is_multiple_of(SETTLED_EVERY) {
+            self.core.vault().settle_packs().await?;
+        }
         let mut named = Vec::new();
         let drawing = self.drawing.lock().await;
         for number in numbers {
