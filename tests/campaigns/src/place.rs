@@ -1,6 +1,10 @@
 //! Directories that states are made in: in memory where there is a file system for that.
 
-use std::{fs, io, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use tempfile::TempDir;
 
@@ -21,6 +25,36 @@ pub fn directory() -> io::Result<TempDir> {
         return builder().tempdir_in(IN_MEMORY);
     }
     builder().tempdir()
+}
+
+/// Copies what `source` holds at one moment, while who writes it rests: a copy during which a file came, went
+/// or grew is thrown away, as RocksDB tidies up in the background.
+///
+/// # Errors
+/// Those of the file system.
+pub fn copy_at_rest(source: &Path, target: &Path) -> io::Result<()> {
+    loop {
+        let before = lengths(source)?;
+        copy(source, target)?;
+        if lengths(source)? == before {
+            return Ok(());
+        }
+        fs::remove_dir_all(target)?;
+    }
+}
+
+fn lengths(directory: &Path) -> io::Result<BTreeMap<PathBuf, u64>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => found.extend(lengths(&path)?),
+            Ok(metadata) => drop(found.insert(path, metadata.len())),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(cause),
+        }
+    }
+    Ok(found)
 }
 
 /// Copies the files of `source` and of the directories in it; what vanishes meanwhile is left out.

@@ -123,7 +123,7 @@ impl World for DiskWorld {
         }
         let before = self.directory();
         *self.lives.lock() += 1;
-        place::copy(&before, &self.directory()).unwrap();
+        place::copy_at_rest(&before, &self.directory()).unwrap();
         drop(running);
         std::fs::remove_dir_all(before).unwrap();
     }
