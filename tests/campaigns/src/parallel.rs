@@ -18,7 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 const VIOLATIONS_MAX: usize = 20;
 
 /// Threads for each core: many cases wait, above all RocksDB, which closes some seconds after it met a full disk.
-const THREADS_A_CORE: usize = 32;
+const THREADS_A_CORE: usize = 8;
 
 /// How long one case may take: far more than the longest, on a machine that does other things, too.
 pub const PATIENCE: Duration = Duration::from_secs(180);
