@@ -29,6 +29,8 @@ use crate::{
 };
 
 mod assemble;
+#[cfg(test)]
+mod bench;
 mod buffers;
 mod choose;
 mod commit;

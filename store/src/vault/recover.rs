@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Manifests that one batch voids.
-pub(super) const VOIDS: usize = 4096;
+const VOIDS: usize = 4096;
 
 /// Checks that the catalog holds all that the packs say was acknowledged, then makes the packs agree with
 /// it: after a crash they may name manifests that never became visible, or call ended what did not end.
@@ -31,7 +31,8 @@ pub(super) async fn recover(inner: &Inner, packs: &[PackContents]) -> Result<()>
     }
     inner.chunks.acknowledge(version);
     agree(inner, packs).await?;
-    settle(inner, packs.iter().map(|pack| pack.header.pack)).await
+    let packs: Vec<_> = packs.iter().map(|pack| pack.header.pack).collect();
+    settle(inner, &packs).await
 }
 
 /// Commits this writer's own row; gives the version of that commit.
@@ -59,12 +60,21 @@ async fn agree(inner: &Inner, packs: &[PackContents]) -> Result<()> {
         }
     }
     chains.finish().iter().for_each(|placed| note(&mut said, &placed.batch.index));
-    let of = |wanted| said.iter().filter(move |(_, said)| **said == wanted).map(|(id, _)| *id);
-    let (here, void): (Vec<_>, Vec<_>) = (of(Said::Here).collect(), of(Said::Void).collect());
-    for some in split(inner, &here).await?.1.chunks(VOIDS) {
+    void_unknown(inner, &saying(&said, Said::Here)).await?;
+    reassert(inner, &saying(&said, Said::Void)).await
+}
+
+/// Voids those of `manifests` that the catalog does not know.
+pub(super) async fn void_unknown(inner: &Inner, manifests: &[ManifestId]) -> Result<()> {
+    for some in split(inner, manifests).await?.1.chunks(VOIDS) {
         inner.void(some.to_vec()).await?;
     }
-    reassert(inner, &void).await
+    Ok(())
+}
+
+/// The manifests of which packs said `wanted` last.
+pub(super) fn saying(said: &BTreeMap<ManifestId, Said>, wanted: Said) -> Vec<ManifestId> {
+    said.iter().filter(|(_, said)| **said == wanted).map(|(id, _)| *id).collect()
 }
 
 /// What a batch says of a manifest.

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use super::{
     Inner, PACKS,
     reassert::split,
-    recover::{Said, VOIDS, note},
+    recover::{Said, note, saying, void_unknown},
 };
 use crate::{
     Error, ErrorKind, Result,
     catalog::{Catalog, Commit, Outcome, RowKey},
-    ids::{ManifestId, PackId},
+    ids::PackId,
     pack::{PackContents, PackEnd},
 };
 
@@ -37,8 +37,7 @@ pub async fn unsettled(catalog: &dyn Catalog, packs: Vec<PackId>) -> Result<Vec<
 }
 
 /// Notes that these packs need no second look: nobody appends to them any more, and they agree with the catalog.
-pub(super) async fn settle(inner: &Inner, packs: impl Iterator<Item = PackId>) -> Result<()> {
-    let packs: Vec<_> = packs.collect();
+pub(super) async fn settle(inner: &Inner, packs: &[PackId]) -> Result<()> {
     for some in packs.chunks(SETTLE) {
         let mut commit = Commit::new();
         for pack in some {
@@ -76,9 +75,8 @@ impl Inner {
                 settled.push(pack);
             }
         }
-        let count = settled.len() as u64;
-        settle(self, settled.into_iter()).await?;
-        Ok(count)
+        settle(self, &settled).await?;
+        Ok(settled.len() as u64)
     }
 
     /// Voids the manifests of a pack that never became visible; whether the pack agrees with the catalog
@@ -86,123 +84,67 @@ impl Inner {
     async fn made_to_agree(&self, contents: &PackContents) -> Result<bool> {
         let mut said = BTreeMap::new();
         contents.batches.iter().for_each(|batch| note(&mut said, &batch.index));
-        let of = |wanted| -> Vec<ManifestId> {
-            said.iter().filter(move |(_, said)| **said == wanted).map(|(id, _)| *id).collect()
-        };
-        if !split(self, &of(Said::Void)).await?.0.is_empty() {
+        if !split(self, &saying(&said, Said::Void)).await?.0.is_empty() {
             return Ok(false);
         }
-        for some in split(self, &of(Said::Here)).await?.1.chunks(VOIDS) {
-            self.void(some.to_vec()).await?;
-        }
+        void_unknown(self, &saying(&said, Said::Here)).await?;
         Ok(true)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use bytes::Bytes;
-    use futures::stream;
-    use readvault_ambient::{Entropy, System};
-
     use super::*;
-    use crate::{
-        catalog::memory::MemoryCatalog,
-        testing::MemoryVault,
-        vault::{
-            BodyError, Committed, DomainChoice, FileRole, FileSpec, ItemKind, Metadata, Removal,
-            SlotChoice, Staged, Store, Vault, VaultCommit,
-        },
+    use crate::vault::{
+        Committed, VaultCommit,
+        bench::{Bench, noise},
     };
-
-    /// Small packs, so that some are closed.
-    const PACK_BYTES: u64 = 64 << 10;
 
     /// So small that every batch has a pack of its own; more than the header of a pack.
     const BATCH_BYTES: u64 = 64;
 
-    struct Bench {
-        vault: Vault,
-        catalog: Arc<MemoryCatalog>,
-        store: Store,
-        _directory: tempfile::TempDir,
-    }
-
-    impl Bench {
-        async fn new(pack_bytes: u64) -> Self {
-            let directory = tempfile::tempdir().unwrap();
-            let made = MemoryVault::new(directory.path(), pack_bytes).await.unwrap();
-            let MemoryVault { vault, catalog, .. } = made;
-            let store = vault.create_store("123456789012", DomainChoice::Own).await.unwrap();
-            Self { vault, catalog, store, _directory: directory }
-        }
-
-        async fn stage(&self) -> (Removal, Staged) {
-            let mut bytes = vec![0; 50_000];
-            System.fill(&mut bytes);
-            let (kind, slot) = (ItemKind::Object, SlotChoice::OfStore);
-            let item = self.vault.new_item(&self.store, kind, slot).await.unwrap();
-            let id = item.id;
-            let spec = FileSpec::new(item, FileRole::Part, Metadata::None);
-            let body = stream::iter([Ok::<_, BodyError>(Bytes::from(bytes))]);
-            let staged = self.vault.stage(spec, body).await.unwrap();
-            (Removal { item: id, files: vec![staged.file().clone()] }, staged)
-        }
-
-        async fn publish(&self, staged: Staged) {
-            self.apply(VaultCommit { files: vec![staged], ..VaultCommit::default() }).await;
-        }
-
-        async fn apply(&self, commit: VaultCommit) {
-            let applied = self.vault.commit(commit).await.unwrap();
-            assert!(matches!(applied, Committed::Applied { .. }));
-        }
-
-        /// The closed packs that the next start would read.
-        async fn left(&self) -> usize {
-            let packs = self.vault.packs().await.unwrap();
-            let closed = packs.iter().filter(|pack| !pack.open).map(|pack| pack.pack);
-            unsettled(&*self.catalog, closed.collect()).await.unwrap().len()
-        }
+    /// The closed packs that the next start would read.
+    async fn left(bench: &Bench) -> usize {
+        let packs = bench.vault.packs().await.unwrap();
+        let closed = packs.iter().filter(|pack| !pack.open).map(|pack| pack.pack);
+        unsettled(&*bench.catalog, closed.collect()).await.unwrap().len()
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn closed_packs_are_settled_once_their_uploads_have_ended() {
-        let bench = Bench::new(PACK_BYTES).await;
-        let (_, open) = bench.stage().await;
-        let (_, given_up) = bench.stage().await;
+        let bench = Bench::new().await;
+        let bytes = noise(50_000);
+        let open = bench.stage(&bytes).await;
+        let given_up = bench.stage(&noise(50_000)).await;
         for _ in 0..10 {
-            let (_, staged) = bench.stage().await;
-            bench.publish(staged).await;
+            bench.put(&noise(50_000)).await;
         }
         drop(given_up);
-        let closed = bench.left().await;
+        let closed = left(&bench).await;
         assert!(closed > 3);
         let settled = bench.vault.settle_packs().await.unwrap();
-        assert_eq!((settled as usize, bench.left().await), (closed - 1, 1), "one holds an upload");
-        bench.publish(open).await;
+        assert_eq!((settled as usize, left(&bench).await), (closed - 1, 1), "one holds an upload");
+        bench.publish(open, &bytes).await;
         assert_eq!(bench.vault.settle_packs().await.unwrap(), 1);
-        assert_eq!((bench.vault.settle_packs().await.unwrap(), bench.left().await), (0, 0));
+        assert_eq!((bench.vault.settle_packs().await.unwrap(), left(&bench).await), (0, 0));
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_pack_is_not_settled_while_it_voids_what_is_visible() {
-        let bench = Bench::new(BATCH_BYTES).await;
-        let (removal, staged) = bench.stage().await;
-        bench.publish(staged).await;
-        let mut refused = VaultCommit { removes: vec![removal.clone()], ..VaultCommit::default() };
+        let bench = Bench::with_pack_bytes(BATCH_BYTES).await;
+        let put = bench.put(&noise(50_000)).await;
+        let removes = vec![put.removal.clone()];
+        let mut refused = VaultCommit { removes, ..VaultCommit::default() };
         refused.commit.unchanged(RowKey::new(PACKS, "absent"), 1);
         let conflict = bench.vault.commit(refused).await.unwrap();
         assert!(matches!(conflict, Committed::Conflict(_)));
         bench.vault.settle_packs().await.unwrap();
-        assert_eq!(bench.left().await, 1, "the pack of the void that was taken back");
-        bench.apply(VaultCommit { removes: vec![removal], ..VaultCommit::default() }).await;
+        assert_eq!(left(&bench).await, 1, "the pack of the void that was taken back");
+        bench.delete(&put).await;
         // The first call voids again what ended, which closes a pack here.
         for _ in 0..2 {
             bench.vault.settle_packs().await.unwrap();
         }
-        assert_eq!(bench.left().await, 0);
+        assert_eq!(left(&bench).await, 0);
     }
 }

@@ -1,97 +1,19 @@
 use std::sync::Arc;
 
-use bytes::Bytes;
-use futures::{TryStreamExt, stream};
-use readvault_ambient::{Entropy, System};
+use futures::TryStreamExt;
 
 use super::*;
 use crate::{
     ErrorKind,
-    catalog::{Catalog, Commit, memory::MemoryCatalog},
-    keys::{Available, MemoryKeyProvider},
-    testing::MemoryVault,
+    catalog::{Catalog, Commit},
+    keys::Available,
     vault::{
-        BodyError, DomainChoice, FileRef, FileRole, FileSpec, ItemKind, Metadata, Removal,
-        SlotChoice, Staged, Store, Vault, VaultCommit,
+        FileRef, Removal,
+        bench::{Bench, Put, noise},
     },
 };
 
-/// Small packs, so that there is always something to compact.
-const PACK_BYTES: u64 = 64 << 10;
-
-struct Bench {
-    vault: Vault,
-    catalog: Arc<MemoryCatalog>,
-    provider: Arc<MemoryKeyProvider>,
-    store: Store,
-    _directory: tempfile::TempDir,
-}
-
-/// A file that was put, and the item to delete it by.
-#[derive(Clone, Debug)]
-struct Put {
-    removal: Removal,
-    file: FileRef,
-    bytes: Bytes,
-}
-
-fn noise(length: usize) -> Bytes {
-    let mut bytes = vec![0; length];
-    System.fill(&mut bytes);
-    bytes.into()
-}
-
 impl Bench {
-    async fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let made = MemoryVault::new(directory.path(), PACK_BYTES).await.unwrap();
-        let MemoryVault { vault, catalog, provider } = made;
-        let store = vault.create_store("123456789012", DomainChoice::Own).await.unwrap();
-        Self { vault, catalog, provider, store, _directory: directory }
-    }
-
-    async fn spec(&self) -> FileSpec {
-        let item = self.vault.new_item(&self.store, ItemKind::Object, SlotChoice::OfStore).await;
-        FileSpec::new(item.unwrap(), FileRole::Part, Metadata::None)
-    }
-
-    async fn stage(&self, bytes: &Bytes) -> (Removal, Staged) {
-        let spec = self.spec().await;
-        let item = spec.item.id;
-        let body = stream::iter([Ok::<_, BodyError>(bytes.clone())]);
-        let staged = self.vault.stage(spec, body).await.unwrap();
-        (Removal { item, files: vec![staged.file().clone()] }, staged)
-    }
-
-    async fn publish(&self, (removal, staged): (Removal, Staged), bytes: &Bytes) -> Put {
-        let file = staged.file().clone();
-        let commit = VaultCommit { files: vec![staged], ..VaultCommit::default() };
-        assert!(matches!(
-            self.vault.commit(commit).await.unwrap(),
-            crate::vault::Committed::Applied { .. }
-        ));
-        Put { removal, file, bytes: bytes.clone() }
-    }
-
-    async fn put(&self, bytes: &Bytes) -> Put {
-        self.publish(self.stage(bytes).await, bytes).await
-    }
-
-    async fn delete(&self, put: &Put) {
-        let removes = vec![put.removal.clone()];
-        let commit = VaultCommit { removes, ..VaultCommit::default() };
-        assert!(matches!(
-            self.vault.commit(commit).await.unwrap(),
-            crate::vault::Committed::Applied { .. }
-        ));
-    }
-
-    async fn reads_back(&self, put: &Put) {
-        let reader = self.vault.open_file(&put.file).await.unwrap();
-        let pieces: Vec<_> = reader.stream(0..put.file.length).try_collect().await.unwrap();
-        assert_eq!(pieces.concat(), put.bytes);
-    }
-
     async fn collect(&self) -> Cycle {
         self.vault.collect_garbage(GcOptions::default()).await.unwrap()
     }
