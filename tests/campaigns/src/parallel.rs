@@ -21,7 +21,7 @@ const VIOLATIONS_MAX: usize = 20;
 const THREADS_A_CORE: usize = 8;
 
 /// How long one case may take: far more than the longest, on a machine that does other things, too.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Does `work` for each of `cases`, in no order, and gives the violations that it found. Each thread brings a
 /// runtime of its own.

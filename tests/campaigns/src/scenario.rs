@@ -143,7 +143,8 @@ impl Scenario {
                 done.map_err(failed)?;
             }
         }
-        let copy = |target| place::copy(scratch.path(), target).map_err(|cause| cause.to_string());
+        let copy =
+            |target| place::copy_at_rest(scratch.path(), target).map_err(|cause| cause.to_string());
         if self.left == Left::Ended {
             copy(target)?;
             open.close().await.map_err(failed)?;
