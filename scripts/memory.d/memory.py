@@ -199,10 +199,10 @@ def mixed(server, hours):
         return moved
 
     def work():
-        collector = threading.Thread(target=collect)
-        collector.start()
-        moved = at_once(16, one)
-        collector.join()
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            collected = pool.submit(collect)
+            moved = at_once(16, one)
+            collected.result()
         return moved
     return work
 

@@ -90,8 +90,6 @@ struct Fill {
     core: Core,
     store: SequenceStore,
     first_ms: u64,
-    /// Held while numbers are drawn: batches that lease them at once refuse each other.
-    drawing: tokio::sync::Mutex<()>,
 }
 
 impl Fill {
@@ -117,7 +115,7 @@ impl Fill {
         };
         let store = create::create(&core, &permit, new).await?;
         let first_ms = core.now_ms().saturating_sub(count * APART_MS);
-        Ok(Self { core, store, first_ms, drawing: tokio::sync::Mutex::default() })
+        Ok(Self { core, store, first_ms })
     }
 
     /// Makes the read sets of these numbers visible by one commit.
@@ -126,11 +124,9 @@ impl Fill {
             self.core.vault().settle_packs().await?;
         }
         let mut named = Vec::new();
-        let drawing = self.drawing.lock().await;
         for number in numbers {
             named.push((number, self.core.next_id("read_set", FIRST_READ_SET).await?.to_string()));
         }
-        drop(drawing);
         let made: Vec<(ReadSet, Staged)> = stream::iter(named)
             .map(|(number, id)| self.read_set(number, id))
             .buffered(FILES_AT_ONCE)
