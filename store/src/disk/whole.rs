@@ -10,6 +10,10 @@ use super::{Disk, DiskFile, OpenAs};
 /// Slices of one write call; the limit of Linux is 1024.
 const SLICES_MAX: usize = 1024;
 
+/// Bytes of one write call. For a larger one the page cache takes memory in the largest pieces there are, which
+/// a virtual machine often has to get from its host first: that halved the speed of writing, and more.
+const CALL_BYTES_MAX: usize = 1 << 20;
+
 /// Writes all of `slices` at the end of `file`.
 ///
 /// # Errors
@@ -17,11 +21,21 @@ const SLICES_MAX: usize = 1024;
 pub fn write_all(file: &dyn DiskFile, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
     IoSlice::advance_slices(&mut slices, 0);
     while !slices.is_empty() {
-        let front = slices.len().min(SLICES_MAX);
-        let written = taken(file.write_vectored(&slices[..front]))?;
+        let written = taken(file.write_vectored(&front(slices)))?;
         IoSlice::advance_slices(&mut slices, written);
     }
     Ok(())
+}
+
+/// What the next call writes of `slices`.
+fn front<'a>(slices: &'a [IoSlice<'_>]) -> Vec<IoSlice<'a>> {
+    let mut left = CALL_BYTES_MAX;
+    let taken = slices.iter().take(SLICES_MAX).map_while(|slice| {
+        let bytes = &slice[..slice.len().min(left)];
+        left -= bytes.len();
+        (!bytes.is_empty()).then(|| IoSlice::new(bytes))
+    });
+    taken.collect()
 }
 
 /// Writes all of `bytes` at `offset` of `file`.
@@ -95,4 +109,47 @@ pub(crate) fn open_or_make(disk: &dyn Disk, path: &Path) -> io::Result<Box<dyn D
 pub(crate) fn sync_parent(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     disk.sync_directory(parent.unwrap_or(Path::new(".")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::disk::{
+        memory::MemoryDisk,
+        observed::{ObservedDisk, Observer, Operation, Verdict},
+    };
+
+    /// Notes how many bytes each write call has.
+    #[derive(Debug, Default)]
+    struct Calls(Mutex<Vec<usize>>);
+
+    impl Observer for Calls {
+        fn begin(&self, operation: &Operation<'_>) -> Verdict {
+            if let Operation::Write { bytes, .. } = operation {
+                self.0.lock().push(bytes.len());
+            }
+            Verdict::Go(0)
+        }
+
+        fn end(&self, _: &Operation<'_>, _: u64) {}
+    }
+
+    #[test]
+    fn no_call_is_large_and_no_byte_is_lost() {
+        let calls = Arc::new(Calls::default());
+        let disk = ObservedDisk::new(Arc::new(MemoryDisk::default()), calls.clone());
+        let large: Vec<u8> = (0_u32..3 << 20).map(|at| (at % 251) as u8).collect();
+        let pieces: [&[u8]; 6] = [b"", b"head", b"", &large, b"", b"tail"];
+        let file = disk.open(Path::new("d/a"), OpenAs::New).unwrap();
+        write_all(&*file, &mut pieces.map(IoSlice::new)).unwrap();
+        let whole = pieces.concat();
+        assert!(read(&disk, Path::new("d/a"), whole.len()).unwrap() == whole);
+        let calls = calls.0.lock().clone();
+        assert!(calls.iter().all(|bytes| (1..=CALL_BYTES_MAX).contains(bytes)), "{calls:?}");
+        assert!(calls.len() <= 6, "{calls:?}");
+    }
 }
