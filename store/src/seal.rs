@@ -12,7 +12,9 @@ mod secret_buffer;
 mod signature;
 mod wire;
 
-pub use aead::{SALT_BYTES, SALTED_OVERHEAD, Salted, TAG_BYTES, open_salted, seal_salted};
+pub use aead::{
+    SALT_BYTES, SALTED_OVERHEAD, Salted, SaltedKey, TAG_BYTES, open_salted, seal_salted,
+};
 pub use frames::{FRAME_BYTES, Frames, PREFIX_BYTES, SEALED_FRAME_BYTES};
 pub(crate) use key::expand_public;
 pub use key::{

@@ -15,8 +15,7 @@ use super::Table;
 use crate::{
     Error, Result,
     seal::{
-        CatalogKey, KeyEncryptionKey, SALTED_OVERHEAD, Salted, expand, expand_public, lp,
-        open_salted, put_lp, seal_salted,
+        CatalogKey, KeyEncryptionKey, SALTED_OVERHEAD, SaltedKey, expand, expand_public, lp, put_lp,
     },
 };
 
@@ -47,7 +46,8 @@ impl RowSealer {
     #[must_use]
     pub fn table(&self, table: Table) -> TableSealer {
         let name = lp(table.0.as_bytes());
-        TableSealer { key: expand(&self.catalog, "catalog", &[&name]), name }
+        let key: KeyEncryptionKey = expand(&self.catalog, "catalog", &[&name]);
+        TableSealer { key: SaltedKey::new(&key, "row"), name }
     }
 
     /// The key of a file of the catalog whose prefix holds `salt`.
@@ -72,7 +72,7 @@ impl fmt::Debug for RowSealer {
 
 /// Seals and opens the values of one table. Wiped when dropped.
 pub struct TableSealer {
-    key: KeyEncryptionKey,
+    key: SaltedKey,
     name: Vec<u8>,
 }
 
@@ -83,7 +83,7 @@ impl TableSealer {
     #[must_use]
     pub fn seal(&self, key: &[u8], version: u64, value: &[u8], entropy: &dyn Entropy) -> Vec<u8> {
         let aad = self.associated_data(key, version);
-        let body = seal_salted(&self.key, Salted { label: "row", aad: &aad }, value, entropy);
+        let body = self.key.seal(&aad, value, entropy);
         let mut sealed = Vec::with_capacity(HEADER_BYTES + body.len());
         sealed.push(FORMAT);
         sealed.extend_from_slice(&version.to_le_bytes());
@@ -107,10 +107,9 @@ impl TableSealer {
             .ok_or_else(|| Error::corrupt("a catalog value is too short"))?;
         let version = u64::from_le_bytes(*version);
         let aad = self.associated_data(key, version);
-        let mut value =
-            open_salted(&self.key, Salted { label: "row", aad: &aad }, body).map_err(|cause| {
-                Error::corrupt("a catalog value does not open under its key").because(cause)
-            })?;
+        let mut value = self.key.open(&aad, body).map_err(|cause| {
+            Error::corrupt("a catalog value does not open under its key").because(cause)
+        })?;
         Ok((Bytes::from(std::mem::take(&mut *value)), version))
     }
 

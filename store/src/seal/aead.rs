@@ -1,10 +1,12 @@
 //! One message under a key of its own: "sealed under K with salt".
 
+use std::fmt;
+
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use readvault_ambient::{Entropy, random};
 use zeroize::Zeroizing;
 
-use super::{KeyEncryptionKey, RecordError, SecretKey, expand};
+use super::{KeyEncryptionKey, RecordError, SecretKey, key::Expander};
 
 /// Bytes of an AES-256-GCM tag.
 pub const TAG_BYTES: usize = 16;
@@ -32,16 +34,7 @@ pub fn seal_salted(
     plain: &[u8],
     entropy: &dyn Entropy,
 ) -> Vec<u8> {
-    let salt: [u8; SALT_BYTES] = random(entropy);
-    let message = message_key(key, salted.label, &salt);
-    let mut out = Vec::with_capacity(plain.len() + SALTED_OVERHEAD);
-    out.extend_from_slice(&salt);
-    out.extend_from_slice(plain);
-    let tag = message
-        .seal_in_place_separate_tag(zero_nonce(), Aad::from(salted.aad), &mut out[SALT_BYTES..])
-        .expect("a message is far below the limit of AES-GCM");
-    out.extend_from_slice(tag.as_ref());
-    out
+    SaltedKey::new(key, salted.label).seal(salted.aad, plain, entropy)
 }
 
 /// Opens what [`seal_salted`] made, and wipes it when dropped.
@@ -54,24 +47,64 @@ pub fn open_salted(
     salted: Salted<'_>,
     sealed: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, RecordError> {
-    let (salt, rest) = sealed.split_at_checked(SALT_BYTES).ok_or(RecordError::Length)?;
-    let length = rest.len().checked_sub(TAG_BYTES).ok_or(RecordError::Length)?;
-    let (text, tag) = rest.split_at(length);
-    let mut plain = Zeroizing::new(vec![0; length]);
-    message_key(key, salted.label, salt.try_into().expect("the salt was split off by its length"))
-        .open_separate_gather(zero_nonce(), Aad::from(salted.aad), text, tag, &mut plain)
-        .map_err(|_| RecordError::Authentication)?;
-    Ok(plain)
+    SaltedKey::new(key, salted.label).open(salted.aad, sealed)
+}
+
+/// A key and the label under which it seals many messages. Wiped when dropped; prints nothing.
+pub struct SaltedKey(Expander);
+
+impl SaltedKey {
+    /// The key `key` for messages of `label`.
+    #[must_use]
+    pub fn new(key: &impl SecretKey, label: &'static str) -> Self {
+        Self(Expander::new(key, label))
+    }
+
+    /// As [`seal_salted`].
+    #[must_use]
+    pub fn seal(&self, aad: &[u8], plain: &[u8], entropy: &dyn Entropy) -> Vec<u8> {
+        let salt: [u8; SALT_BYTES] = random(entropy);
+        let mut out = Vec::with_capacity(plain.len() + SALTED_OVERHEAD);
+        out.extend_from_slice(&salt);
+        out.extend_from_slice(plain);
+        let tag = self
+            .message_key(&salt)
+            .seal_in_place_separate_tag(zero_nonce(), Aad::from(aad), &mut out[SALT_BYTES..])
+            .expect("a message is far below the limit of AES-GCM");
+        out.extend_from_slice(tag.as_ref());
+        out
+    }
+
+    /// As [`open_salted`].
+    ///
+    /// # Errors
+    /// As [`open_salted`].
+    pub fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, RecordError> {
+        let (salt, rest) = sealed.split_first_chunk().ok_or(RecordError::Length)?;
+        let length = rest.len().checked_sub(TAG_BYTES).ok_or(RecordError::Length)?;
+        let (text, tag) = rest.split_at(length);
+        let mut plain = Zeroizing::new(vec![0; length]);
+        self.message_key(salt)
+            .open_separate_gather(zero_nonce(), Aad::from(aad), text, tag, &mut plain)
+            .map_err(|_| RecordError::Authentication)?;
+        Ok(plain)
+    }
+
+    fn message_key(&self, salt: &[u8; SALT_BYTES]) -> LessSafeKey {
+        cipher(&self.0.expand::<KeyEncryptionKey>(salt))
+    }
+}
+
+impl fmt::Debug for SaltedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SaltedKey(redacted)")
+    }
 }
 
 /// The cipher of `key`; whoever calls it answers for nonces.
 pub(super) fn cipher(key: &impl SecretKey) -> LessSafeKey {
     let unbound = UnboundKey::new(&AES_256_GCM, key.expose());
     LessSafeKey::new(unbound.expect("a key of 32 bytes fits AES-256"))
-}
-
-fn message_key(key: &impl SecretKey, label: &str, salt: &[u8; SALT_BYTES]) -> LessSafeKey {
-    cipher(&expand::<KeyEncryptionKey>(key, label, &[salt]))
 }
 
 fn zero_nonce() -> Nonce {
