@@ -227,6 +227,20 @@ async fn a_refused_removal_leaves_no_void_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refused_file_is_void_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let provider = Arc::new(MemoryKeyProvider::new(Arc::new(System)));
+    let start = Start::new(directory.path(), Arc::default(), provider).await;
+    let store = start.vault.create_store("123456789012", DomainChoice::Own).await.unwrap();
+    start.catalog.inject(Fault::Conflict);
+    start.put(&store, Bytes::from_static(b"refused"), None).await.unwrap();
+    check(&start).await;
+    start.put(&store, Bytes::from_static(b"stays"), None).await.unwrap();
+    check(&start).await;
+    assert_eq!(rows(&start.catalog, MANIFESTS).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn found_files_say_what_was_said_of_them() -> Result<()> {
     let directory = tempfile::tempdir().unwrap();
     let provider = Arc::new(MemoryKeyProvider::new(Arc::new(System)));
