@@ -101,7 +101,13 @@ pub trait ChunkStore: Send + Sync + fmt::Debug {
     /// `Unavailable`.
     async fn list(&self) -> Result<Vec<PackInfo>>;
 
-    /// What `pack` holds: of a closed pack as its footer tells.
+    /// What the footer of `pack` tells; none when it has no sound one. Reads no more than that.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unavailable`.
+    async fn footer(&self, pack: PackId) -> Result<Option<PackContents>>;
+
+    /// What `pack` holds: of a closed pack as its footer tells, of another as all its bytes do.
     ///
     /// # Errors
     /// `NotFound`; `Unavailable`. Damage, and a pack that was never begun, are told in the result.

@@ -17,6 +17,7 @@ mod locks;
 pub(crate) mod named;
 pub mod put;
 pub mod range;
+mod shown;
 pub mod tagging;
 pub mod tags;
 #[cfg(test)]
@@ -96,22 +97,22 @@ pub struct Checksums {
     pub composite: Option<(Checksum, u32)>,
 }
 
-/// An object, as its row holds it. Key: [`key::row`].
+/// An object, as its row holds it. Key: [`key::row`]. What lists show stands first (`shown`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Object {
-    /// Its item in the vault.
-    pub item: Item,
-    /// Its bytes.
-    pub file: FileRef,
     /// Its ETag, without quotes.
     pub etag: String,
     /// Milliseconds since 1970 at which it was put.
     pub modified_ms: u64,
-    /// What its owner said about it.
-    pub attributes: Attributes,
     /// Its checksums.
     #[serde(default)]
     pub checksums: Checksums,
+    /// Its bytes.
+    pub file: FileRef,
+    /// Its item in the vault.
+    pub item: Item,
+    /// What its owner said about it.
+    pub attributes: Attributes,
     /// Its parts, when it was put in parts: runs of (number of parts, bytes of each).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<(u32, u64)>,

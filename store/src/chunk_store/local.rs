@@ -304,14 +304,17 @@ impl ChunkStore for LocalChunkStore {
         .await
     }
 
-    async fn summary(&self, pack: PackId) -> Result<PackContents> {
+    async fn footer(&self, pack: PackId) -> Result<Option<PackContents>> {
         let (descriptors, vault_key) = (self.descriptors.clone(), self.vault_key.clone());
         let closed = blocking(move || {
             let file = descriptors.file(pack).map_err(error::io(format!("pack {pack}")))?;
-            let closed = closed(&*file, &vault_key).map_err(error::io(format!("pack {pack}")))?;
-            Ok(closed.filter(|contents| contents.header.pack == pack))
+            closed(&*file, &vault_key).map_err(error::io(format!("pack {pack}")))
         });
-        match closed.await? {
+        Ok(closed.await?.filter(|contents| contents.header.pack == pack))
+    }
+
+    async fn summary(&self, pack: PackId) -> Result<PackContents> {
+        match self.footer(pack).await? {
             Some(contents) => Ok(contents),
             None => self.contents(pack).await,
         }

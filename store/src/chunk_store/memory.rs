@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Error, ErrorKind, Result,
     ids::PackId,
-    pack::{Batch, IndexPlace, PackContents, PackHeader, footer, read_pack_of},
+    pack::{Batch, IndexPlace, PackContents, PackEnd, PackHeader, footer, read_pack_of},
 };
 
 /// Keeps packs in memory, byte for byte as files would hold them. "Durable" lasts as long as it
@@ -140,6 +140,11 @@ impl ChunkStore for MemoryChunkStore {
             open: *pack == state.open,
         };
         Ok(state.packs.iter().map(info).collect())
+    }
+
+    async fn footer(&self, pack: PackId) -> Result<Option<PackContents>> {
+        let contents = self.summary(pack).await?;
+        Ok(Some(contents).filter(|contents| contents.end == PackEnd::Closed))
     }
 
     async fn summary(&self, pack: PackId) -> Result<PackContents> {

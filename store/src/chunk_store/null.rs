@@ -59,6 +59,10 @@ impl ChunkStore for NullChunkStore {
         Ok(Vec::new())
     }
 
+    async fn footer(&self, pack: PackId) -> Result<Option<PackContents>> {
+        self.summary(pack).await.map(Some)
+    }
+
     async fn summary(&self, pack: PackId) -> Result<PackContents> {
         Err(Error::new(ErrorKind::NotFound, format!("pack {pack}")))
     }

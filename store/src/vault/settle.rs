@@ -13,7 +13,7 @@ use crate::{
     Error, ErrorKind, Result,
     catalog::{Catalog, Commit, Outcome, RowKey},
     ids::PackId,
-    pack::{PackContents, PackEnd},
+    pack::PackContents,
 };
 
 /// Packs that one read of the catalog looks up.
@@ -68,10 +68,11 @@ impl Inner {
         let held = self.in_flight.packs();
         let mut settled = Vec::new();
         for pack in packs.into_iter().filter(|pack| !held.contains(pack)) {
-            let contents = self.chunks.summary(pack).await?;
-            // What could not be read to its end is a start's to judge.
-            let whole = contents.end == PackEnd::Closed && contents.damaged.is_empty();
-            if whole && self.made_to_agree(&contents).await? {
+            // What was left without a footer is a start's to judge.
+            if let Some(contents) = self.chunks.footer(pack).await?
+                && contents.damaged.is_empty()
+                && self.made_to_agree(&contents).await?
+            {
                 settled.push(pack);
             }
         }

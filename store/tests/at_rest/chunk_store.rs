@@ -89,6 +89,12 @@ async fn local_keeps_batches_over_restarts() {
     assert_eq!((contents.end, contents.batches.len()), (PackEnd::Closed, 5));
     let other = again.append(batch(&sample, &[5])).await.unwrap().extents()[0];
     assert_ne!(other.pack, last.pack, "a start writes packs of its own");
+
+    let file = packs.join(format!("{}.pack", last.pack));
+    let file = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+    assert_eq!(again.footer(last.pack).await.unwrap(), None);
+    assert_eq!(again.summary(last.pack).await.unwrap().batches.len(), 5, "walked instead");
 }
 
 #[tokio::test]

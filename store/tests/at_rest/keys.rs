@@ -136,6 +136,21 @@ async fn an_erased_slot_ends_its_items_and_no_other() {
 }
 
 #[test]
+fn an_erasure_leaves_the_secret_in_neither_copy() {
+    let directory = tempfile::tempdir().unwrap();
+    let paths = ["a", "b"].map(|name| directory.path().join(name));
+    let slots = ShredSlots::open(&LocalDisk, &paths[0], &paths[1], entropy(5)).unwrap();
+    let (erased, kept) = (slots.allot().unwrap(), slots.allot().unwrap());
+    let [gone, stays] = [erased, kept].map(|slot| *slots.secret(slot).unwrap().expose());
+    slots.destroy(erased).unwrap();
+    for path in &paths {
+        let bytes = fs::read(path).unwrap();
+        let holds = |secret: [u8; 32]| bytes.windows(32).any(|window| window == secret);
+        assert_eq!((holds(gone), holds(stays)), (false, true), "{}", path.display());
+    }
+}
+
+#[test]
 fn a_damaged_slot_is_an_error_and_never_an_empty_secret() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);

@@ -5,11 +5,10 @@ use readvault_store::{
     catalog::{Fold, Item, PAGE_ITEMS_MAX, ScanRange, after_prefix},
     ids::StoreId,
 };
-use serde::Deserialize;
 
-use super::{Checksums, Objects, alias, key};
+use super::{Objects, alias, key, shown::Shown};
 use crate::{
-    Fault, authorize::Permit, body::Algorithm, bucket::BucketKind, core::decode, fault::Result,
+    Fault, authorize::Permit, body::Algorithm, bucket::BucketKind, fault::Result,
     read_set::ReadSetStatus, tables,
 };
 
@@ -145,7 +144,7 @@ impl Objects {
             entries.push(match item {
                 Item::Group(group) => Entry::Prefix(key::of_row(&group)?),
                 Item::Row(row) => {
-                    Entry::Object(listed(key::of_row(&row.key)?, decode(&row.value)?))
+                    Entry::Object(listed(key::of_row(&row.key)?, Shown::of_row(&row.value)?))
                 }
             });
         }
@@ -154,32 +153,11 @@ impl Objects {
     }
 }
 
-/// What a list needs of the row of an object: to read all of it would cost more than all else.
-#[derive(Deserialize)]
-struct ListRow {
-    file: ListFile,
-    etag: String,
-    modified_ms: u64,
-    #[serde(default)]
-    checksums: Checksums,
-}
-
-#[derive(Deserialize)]
-struct ListFile {
-    length: u64,
-}
-
-fn listed(key: String, row: ListRow) -> Listed {
-    let composite = row.checksums.composite.as_ref().map(|(sum, _)| (sum.algorithm(), true));
-    let whole = row.checksums.whole.first().map(|sum| (sum.algorithm(), false));
-    Listed {
-        key,
-        etag: row.etag,
-        length: row.file.length,
-        modified_ms: row.modified_ms,
-        checksum: composite.or(whole),
-        read_set: None,
-    }
+fn listed(key: String, shown: Shown) -> Listed {
+    let Shown { etag, modified_ms, checksums, length } = shown;
+    let composite = checksums.composite.as_ref().map(|(sum, _)| (sum.algorithm(), true));
+    let whole = checksums.whole.first().map(|sum| (sum.algorithm(), false));
+    Listed { key, etag, length, modified_ms, checksum: composite.or(whole), read_set: None }
 }
 
 fn plan(bucket: StoreId, list: &ListObjects) -> (ScanRange, Fold) {

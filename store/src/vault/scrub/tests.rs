@@ -62,6 +62,10 @@ impl ChunkStore for Rotten {
         self.under.list().await
     }
 
+    async fn footer(&self, pack: PackId) -> Result<Option<PackContents>> {
+        self.under.footer(pack).await
+    }
+
     async fn summary(&self, pack: PackId) -> Result<PackContents> {
         self.under.summary(pack).await
     }
