@@ -20,6 +20,10 @@ const VIOLATIONS_MAX: usize = 20;
 /// Threads for each core: many cases wait, above all RocksDB, which closes some seconds after it met a full disk.
 const THREADS_A_CORE: usize = 8;
 
+/// Times that a long run says how far it is, and the cases that it does at least in between.
+const TOLD_MAX: usize = 20;
+const TOLD_AFTER: usize = 500;
+
 /// How long one case may take: far more than the longest, on a machine that does other things, too.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -29,7 +33,9 @@ pub fn each<C: Sync>(
     cases: &[C],
     work: impl Fn(&Runtime, &C) -> Result<(), String> + Sync,
 ) -> Vec<String> {
-    let (next, violations) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let violations = Mutex::new(Vec::new());
+    let told_after = TOLD_AFTER.max(cases.len() / TOLD_MAX);
     let threads = THREADS_A_CORE * thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         for _ in 0..threads {
@@ -41,6 +47,11 @@ pub fn each<C: Sync>(
                     }
                     if let Err(violation) = work(&runtime, case) {
                         violations.lock().push(violation);
+                    }
+                    let done = done.fetch_add(1, Ordering::SeqCst) + 1;
+                    if done % told_after == 0 {
+                        let found = violations.lock().len();
+                        say(format_args!("{done} of {} cases, {found} violations", cases.len()));
                     }
                 }
             });
