@@ -12,6 +12,7 @@ mod marks;
 mod pack_use;
 mod state;
 mod sweep;
+mod voids;
 
 use std::{collections::BTreeSet, sync::atomic::Ordering};
 

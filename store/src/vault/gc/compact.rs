@@ -7,12 +7,12 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{GcOptions, PackUse};
+use super::{GcOptions, PackUse, voids::Voids};
 use crate::{
     Error, ErrorKind, Result,
     catalog::{Commit, Outcome, Row, RowKey},
     chunk::ChunkRow,
-    chunk_store::{Extent, PackInfo},
+    chunk_store::{BATCH_ENTRIES_MAX, Extent, PackInfo},
     ids::{ManifestId, PackId},
     manifest::ManifestRow,
     pack::{Batch, Bridge, IndexEntry, PackContents, PackEnd, RecordName, SealedRecord},
@@ -72,12 +72,12 @@ impl Inner {
         self.in_flight.appends_ended().await;
         self.fence().await?;
         let held = self.in_flight.packs();
-        for pack in candidates {
-            if held.contains(&pack.pack) {
-                done.packs_left += 1;
-            } else {
-                self.compact_pack(pack, &mut done).await?;
-            }
+        let (left, going): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|pack| held.contains(&pack.pack));
+        done.packs_left += left.len() as u64;
+        let voids = Voids::of(&*self.chunks, &going).await?;
+        for pack in going {
+            self.compact_pack(pack, &voids, &mut done).await?;
         }
         Ok(done)
     }
@@ -94,7 +94,12 @@ impl Inner {
         }
     }
 
-    async fn compact_pack(&self, pack: PackInfo, done: &mut Compaction) -> Result<()> {
+    async fn compact_pack(
+        &self,
+        pack: PackInfo,
+        voids: &Voids,
+        done: &mut Compaction,
+    ) -> Result<()> {
         let contents = self.chunks.summary(pack.pack).await?;
         let mut moved = if contents.damaged.is_empty() { Moved::All } else { Moved::NotAll };
         let entries: Vec<_> =
@@ -108,7 +113,7 @@ impl Inner {
             done.packs_left += 1;
             return Ok(());
         }
-        self.carry_over(&contents).await?;
+        self.carry_over(&contents, voids).await?;
         let _unpinned = self.pins.write().await;
         self.chunks.remove(pack.pack).await?;
         let mut commit = Commit::new();
@@ -215,22 +220,26 @@ impl Inner {
         Ok(unmoved.then_some(Living { row, ..one }))
     }
 
-    /// Appends what the indexes of a pack say beside its records, and the bridges over it.
-    async fn carry_over(&self, contents: &PackContents) -> Result<()> {
+    /// Appends what the indexes of a pack say beside its records and still counts, and the bridges over it.
+    async fn carry_over(&self, contents: &PackContents, voids: &Voids) -> Result<()> {
         if contents.batches.is_empty() {
             return Ok(());
         }
-        let indexes = || contents.batches.iter().map(|batch| &batch.index);
-        let voids: Vec<_> = indexes().flat_map(|index| index.voids.iter().copied()).collect();
-        let batch = Batch {
-            tombstones: indexes().flat_map(|index| index.tombstones.iter().copied()).collect(),
-            voids: self.still_void(voids).await?,
-            bridges: bridges(contents)
-                .chain(indexes().flat_map(|index| index.bridges.iter().copied()))
-                .collect(),
-            ..Batch::default()
-        };
-        let _durable = self.chunks.append(batch).await?;
+        let over = Batch { bridges: bridges(contents).collect(), ..Batch::default() };
+        let mut said = vec![over];
+        for batch in &contents.batches {
+            let index = &batch.index;
+            let outliving = index.voids.iter().copied();
+            let outliving = outliving.filter(|id| voids.outlives(*id, contents.header.pack));
+            let voids = self.still_void(outliving.collect()).await?;
+            // A batch names items and the manifests that end with them together.
+            let tombstones = if voids.is_empty() { Vec::new() } else { index.tombstones.clone() };
+            let bridges = index.bridges.clone();
+            said.push(Batch { tombstones, voids, bridges, ..Batch::default() });
+        }
+        for batch in joined(said) {
+            let _durable = self.chunks.append(batch).await?;
+        }
         Ok(())
     }
 
@@ -254,6 +263,22 @@ fn bridges(contents: &PackContents) -> impl Iterator<Item = Bridge> {
     let ends = if contents.end == PackEnd::Closed { 1 } else { 2 };
     let lasts = contents.batches.iter().rev().take(ends).map(|last| last.hash);
     lasts.map(move |last| Bridge { pack, previous, last })
+}
+
+/// The same entries in as few batches as hold them; those that say nothing are left out.
+fn joined(batches: Vec<Batch>) -> Vec<Batch> {
+    let mut joined: Vec<Batch> = Vec::new();
+    for batch in batches.into_iter().filter(|batch| batch.entry_count() > 0) {
+        match joined.last_mut() {
+            Some(last) if last.entry_count() + batch.entry_count() <= BATCH_ENTRIES_MAX => {
+                last.tombstones.extend(batch.tombstones);
+                last.voids.extend(batch.voids);
+                last.bridges.extend(batch.bridges);
+            }
+            _ => joined.push(batch),
+        }
+    }
+    joined
 }
 
 /// Stretches of a pack's records that are moved at once.
@@ -311,4 +336,21 @@ fn moved_row(name: RecordName, row: &Row, place: &Extent) -> Result<Vec<u8>> {
 
 fn unexpected() -> Error {
     Error::new(ErrorKind::Internal, "a conflict over a row that was not checked")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_carried_over_is_whole_and_within_the_limit_of_a_batch() {
+        let saying = |voids: u32| {
+            let id = |at: u32| ManifestId(u128::from(at).to_le_bytes());
+            Batch { voids: (0..voids).map(id).collect(), ..Batch::default() }
+        };
+        let counts = [40_000, 0, 25_000, 1, 65_536, 600, 2];
+        let joined = joined(counts.map(saying).to_vec());
+        let entries: Vec<_> = joined.iter().map(Batch::entry_count).collect();
+        assert_eq!(entries, [65_001, 65_536, 602]);
+    }
 }

@@ -187,6 +187,76 @@ async fn a_damaged_manifest_stops_the_sweep() {
     assert_eq!(cause.kind(), ErrorKind::Corrupt);
 }
 
+/// What the packs say of items that ended: tombstones and voids.
+async fn said(bench: &Bench) -> (usize, usize) {
+    let chunks = &bench.vault.inner.chunks;
+    let (mut tombstones, mut voids) = (0, 0);
+    for pack in chunks.list().await.unwrap() {
+        for batch in chunks.summary(pack.pack).await.unwrap().batches {
+            tombstones += batch.index.tombstones.len();
+            voids += batch.index.voids.len();
+        }
+    }
+    (tombstones, voids)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn voids_go_once_no_record_is_left_that_they_could_be_of() {
+    const PUTS: usize = 40;
+    let bench = Bench::new().await;
+    let kept = bench.put(&noise(50_000)).await;
+    for _ in 0..PUTS {
+        let put = bench.put(&noise(20_000)).await;
+        bench.delete(&put).await;
+    }
+    assert_eq!(said(&bench).await, (PUTS, PUTS));
+    for _ in 0..6 {
+        bench.collect().await;
+        // Closes the open pack, in which the voids of the packs before it lie now.
+        bench.put(&noise(60_000)).await;
+    }
+    let (tombstones, voids) = said(&bench).await;
+    assert!(tombstones < PUTS / 4 && voids < PUTS / 4, "{tombstones} tombstones, {voids} voids");
+    bench.reads_back(&kept).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_void_outlives_its_pack_while_a_record_of_its_manifest_stays() {
+    let bench = Bench::new().await;
+    // The packs of these manifests keep too much that lives to go.
+    let mut gone = Vec::new();
+    for _ in 0..4 {
+        bench.put(&noise(40_000)).await;
+        gone.push(bench.put(&noise(100)).await);
+    }
+    for put in &gone {
+        bench.delete(put).await;
+    }
+    // The rest of the pack of their voids goes.
+    let rest = [bench.put(&noise(30_000)).await, bench.put(&noise(30_000)).await];
+    for put in &rest {
+        bench.delete(put).await;
+    }
+    for _ in 0..4 {
+        bench.collect().await;
+        bench.put(&noise(60_000)).await;
+    }
+    let chunks = &bench.vault.inner.chunks;
+    let (mut here, mut void) = (BTreeSet::new(), BTreeSet::new());
+    for pack in chunks.list().await.unwrap() {
+        for batch in chunks.summary(pack.pack).await.unwrap().batches {
+            here.extend(batch.index.records.iter().filter_map(|record| match record.name {
+                crate::pack::RecordName::Manifest(id) => Some(id),
+                crate::pack::RecordName::Chunk(..) => None,
+            }));
+            void.extend(batch.index.voids);
+        }
+    }
+    let left: Vec<_> = gone.iter().filter(|put| here.contains(&put.file.manifest)).collect();
+    assert!(!left.is_empty(), "a record of a manifest that ended is still there");
+    assert!(left.iter().all(|put| void.contains(&put.file.manifest)), "and its void with it");
+}
+
 /// Uploads of the same few contents, copies and deletions while cycles run one after the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn uploads_of_equal_chunks_race_with_cycles_and_nothing_dangles() {
