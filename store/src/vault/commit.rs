@@ -56,6 +56,8 @@ pub(super) async fn commit(inner: &Inner, commit: VaultCommit) -> Result<Committ
     for file in removes.iter().flat_map(|removal| &removal.files) {
         commit.delete(manifest_row(file.manifest));
     }
+    // Until the outcome is known: a compaction takes a void of what is visible for one that was taken back.
+    let _appending = inner.in_flight.appending();
     bury(inner, &removes).await?;
     let committed = apply(inner, commit, &files, &removes).await;
     // Also when it may have applied: what is still there is opened again.

@@ -1,6 +1,6 @@
 //! Cycles of garbage collection beside uploads, removals, copies and readers of the same chunks.
 
-use readvault_store::{ErrorKind, vault::GcOptions};
+use readvault_store::{ErrorKind, ids::ManifestId, pack::RecordName, vault::GcOptions};
 use shuttle::future::{block_on, spawn};
 
 use crate::{
@@ -93,4 +93,49 @@ fn a_copy_is_whole_or_refused() {
             assert!(block_on(world.read(&copy)).unwrap() == body(1));
         }
     });
+}
+
+/// A file is removed while a pack fills up, closes and goes: what the packs say of its end stays as long as a
+/// record of its manifest does.
+#[test]
+fn a_removal_is_not_forgotten() {
+    // So much is dead in a pack of which everything ended, and in no other.
+    const OPTIONS: GcOptions = GcOptions { dead_percent: 70, dry_run: false };
+    check("remove and compact", || {
+        let world = World::new();
+        let first = block_on(world.put("first", &body(1))).unwrap();
+        for byte in 2..7 {
+            block_on(world.put(&format!("kept {byte}"), &body(byte))).unwrap();
+        }
+        let manifest = first.0.manifest;
+        let removing = world.clone();
+        let removal = spawn(async move { removing.remove("first", &first).await });
+        let busy = world.clone();
+        let others = spawn(async move {
+            for byte in 10..16 {
+                let gone = busy.put("gone", &body(byte)).await.unwrap();
+                busy.remove("gone", &gone).await;
+            }
+            for _ in 0..3 {
+                busy.vault.collect_garbage(OPTIONS).await.unwrap();
+            }
+        });
+        block_on(removal).unwrap();
+        block_on(others).unwrap();
+        let (here, void) = block_on(said(&world, manifest));
+        assert!(void || !here, "a record is left of a manifest that nothing calls void");
+    });
+}
+
+/// Whether packs have a record of the manifest, and whether they call it void.
+async fn said(world: &World, manifest: ManifestId) -> (bool, bool) {
+    let (mut here, mut void) = (false, false);
+    for pack in world.chunks.list().await.unwrap() {
+        for batch in world.chunks.summary(pack.pack).await.unwrap().batches {
+            let is_here = |name| matches!(name, RecordName::Manifest(id) if id == manifest);
+            here |= batch.index.records.iter().any(|record| is_here(record.name));
+            void |= batch.index.voids.contains(&manifest);
+        }
+    }
+    (here, void)
 }

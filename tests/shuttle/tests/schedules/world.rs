@@ -30,6 +30,7 @@ const PACK_BYTES_MAX: u64 = 8 << 10;
 pub(crate) struct World {
     pub(crate) vault: Vault,
     pub(crate) catalog: Arc<MemoryCatalog>,
+    pub(crate) chunks: Arc<dyn ChunkStore>,
     pub(crate) provider: Arc<MemoryKeyProvider>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) store: Store,
@@ -61,7 +62,7 @@ impl World {
             Arc::new(MemoryChunkStore::with_pack_bytes(params, PACK_BYTES_MAX));
         let params = VaultParams {
             catalog: catalog.clone(),
-            chunks,
+            chunks: chunks.clone(),
             keys: Arc::new(keys),
             entropy,
             clock: clock.clone(),
@@ -69,7 +70,7 @@ impl World {
             copy: None,
         };
         let vault = Vault::start(params, &[]).await.unwrap();
-        Self { vault, catalog, provider, clock, store }
+        Self { vault, catalog, chunks, provider, clock, store }
     }
 
     /// Stages `bytes` as one chunk.
