@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use readvault_ambient::System;
+use readvault_ambient::{Clock, System};
 
 use crate::{
     Result,
@@ -31,7 +31,8 @@ impl MemoryVault {
     /// When the key files can't be written.
     pub async fn new(directory: &std::path::Path, pack_bytes_max: u64) -> Result<Self> {
         let provider = Arc::new(MemoryKeyProvider::new(Arc::new(System)));
-        let (vault, catalog) = open(directory, provider.clone(), pack_bytes_max).await?;
+        let clock = Arc::new(System);
+        let (vault, catalog) = open(directory, provider.clone(), clock, pack_bytes_max).await?;
         Ok(Self { vault, catalog, provider })
     }
 }
@@ -52,19 +53,32 @@ pub async fn vault_with(
     directory: &std::path::Path,
     provider: Arc<dyn KeyProvider>,
 ) -> Result<(Vault, Arc<MemoryCatalog>)> {
-    open(directory, provider, PACK_BYTES_MAX).await
+    open(directory, provider, Arc::new(System), PACK_BYTES_MAX).await
+}
+
+/// As [`vault_with`], whose time is that of `clock`.
+///
+/// # Errors
+/// As [`vault_in`].
+pub async fn vault_at(
+    directory: &std::path::Path,
+    provider: Arc<dyn KeyProvider>,
+    clock: Arc<dyn Clock>,
+) -> Result<(Vault, Arc<MemoryCatalog>)> {
+    open(directory, provider, clock, PACK_BYTES_MAX).await
 }
 
 async fn open(
     directory: &std::path::Path,
     provider: Arc<dyn KeyProvider>,
+    clock: Arc<dyn Clock>,
     pack_bytes_max: u64,
 ) -> Result<(Vault, Arc<MemoryCatalog>)> {
     let entropy = Arc::new(System);
     let keys = VaultKeys::open(VaultKeysParams {
         directory: directory.to_owned(),
         provider,
-        clock: Arc::new(System),
+        clock: clock.clone(),
         entropy: entropy.clone(),
     })
     .await?;
@@ -78,7 +92,7 @@ async fn open(
             chunks: Arc::new(MemoryChunkStore::with_pack_bytes(params, pack_bytes_max)),
             keys: Arc::new(keys),
             entropy,
-            clock: Arc::new(System),
+            clock,
             writer,
             copy: None,
         },

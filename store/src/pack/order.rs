@@ -108,8 +108,12 @@ impl Chains {
         let held = self.held.take();
         let index = &next.batch.index;
         let before = held.as_ref().filter(|held| held.batch.index.writer == index.writer);
-        let given_up = before.is_some_and(|held| held.batch.index.previous == index.previous);
         let hash = before.map_or([0; 32], |held| held.batch.hash);
+        // Also when the batch that its writer went on with has been compacted away.
+        let given_up = before.is_some_and(|held| {
+            self.leads(held.batch.index.previous, index.previous)
+                && !self.leads(hash, index.previous)
+        });
         let gap = (!given_up && !self.leads(hash, index.previous)).then(|| Gap {
             writer: index.writer,
             after: before.map_or(0, |held| held.batch.index.sequence),
@@ -182,6 +186,18 @@ mod tests {
             batch(2, 2, (0, 20)),
         ];
         assert_eq!(follow(&batches), (vec![10, 12, 13, 20], vec![]));
+    }
+
+    #[test]
+    fn a_batch_stays_given_up_when_the_pack_behind_it_goes() {
+        // 11 failed; 12 to 13 were in a pack that went.
+        let over = Bridge { pack: PackId([7; 16]), previous: [10; 32], last: [13; 32] };
+        let mut chains = Chains::over(&[over]);
+        let batches = [batch(1, 1, (0, 10)), batch(1, 2, (10, 11)), batch(1, 5, (13, 14))];
+        let followed = batches.map(|next| chains.push(next));
+        let stood = followed.iter().filter_map(|followed| followed.stands.as_ref());
+        assert_eq!(stood.map(|placed| placed.batch.hash[0]).collect::<Vec<_>>(), [10]);
+        assert!(followed.iter().all(|followed| followed.gap.is_none()), "{followed:?}");
     }
 
     #[test]

@@ -58,8 +58,15 @@ pub(super) async fn commit(inner: &Inner, commit: VaultCommit) -> Result<Committ
     }
     // Until the outcome is known: a compaction takes a void of what is visible for one that was taken back.
     let _appending = inner.in_flight.appending();
+    let copies = inner.in_flight.copies();
     bury(inner, &removes).await?;
     let committed = apply(inner, commit, &files, &removes).await;
+    if matches!(committed, Ok(Committed::Applied { .. })) && inner.in_flight.copies() != copies {
+        // Manifests moved between their void and their end. That stands; what this can't say, the settling of
+        // the pack does.
+        let said = inner.void(ended(&removes)).await;
+        said.unwrap_or_else(|cause| tracing::warn!(%cause, "an end was not said again"));
+    }
     // Also when it may have applied: what is still there is opened again.
     for file in removes.iter().flat_map(|removal| &removal.files) {
         inner.manifests.forget(file.manifest);

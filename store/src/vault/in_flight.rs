@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -36,6 +36,8 @@ pub(super) struct InFlight {
     uploads: Mutex<Uploads>,
     appends: Mutex<Appends>,
     append_ended: Notify,
+    /// Records of manifests that were appended once more.
+    copies: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +81,18 @@ pub(super) struct Appending {
 }
 
 impl InFlight {
+    /// Records of manifests were appended once more, and their rows will name them: said before that is
+    /// committed.
+    pub(super) fn copied(&self) {
+        self.copies.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often that was said. Who makes a void durable and then ends its manifest has to void it again when this
+    /// has grown: the copy may lie behind the void.
+    pub(super) fn copies(&self) -> u64 {
+        self.copies.load(Ordering::SeqCst)
+    }
+
     /// A new upload that holds nothing yet.
     pub(super) fn hold(self: &Arc<Self>) -> Hold {
         let noted = Arc::new(Mutex::default());

@@ -58,6 +58,7 @@ async fn again(inner: &Inner, id: ManifestId, row: &Row) -> Result<()> {
     // Until it is known whether the copy stays.
     let _appending = inner.in_flight.appending();
     let extent = inner.chunks.append(batch).await?.extents()[0];
+    inner.in_flight.copied();
     let moved = ManifestRow { pack: extent.pack, offset: extent.offset, length, head_bytes };
     let mut commit = Commit::new();
     commit.unchanged(manifest_row(id), row.version).put(manifest_row(id), moved.encode());

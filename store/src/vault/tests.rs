@@ -1,11 +1,12 @@
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use proptest::prelude::*;
-use readvault_ambient::{Entropy, System};
+use readvault_ambient::{Entropy, System, testing::ManualClock};
 
 use super::*;
 use crate::{
     catalog::{Commit, memory::MemoryCatalog},
+    keys::{Available, MemoryKeyProvider, RENEW_AFTER_MS},
     testing,
 };
 
@@ -142,6 +143,26 @@ async fn nothing_is_visible_before_the_commit_and_a_conflict_leaves_it_so() {
     assert!(matches!(bench.vault.commit(commit).await.unwrap(), Committed::Conflict(_)));
     let unseen = bench.vault.open_file(&file).await.unwrap_err();
     assert_eq!(unseen.kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_file_ends_with_its_master_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let provider = Arc::new(MemoryKeyProvider::new(Arc::new(System)));
+    let clock = Arc::new(ManualClock::at(1_000_000));
+    let made = testing::vault_at(directory.path(), provider.clone(), clock.clone()).await.unwrap();
+    let (vault, catalog) = made;
+    let store = vault.create_store("123456789012", DomainChoice::Own).await.unwrap();
+    let bench = Bench { vault, catalog, store, _directory: directory };
+    let file = bench.put(&noise(200_000), FileRole::Object).await;
+    // Its manifest is opened just before the master key is asked again.
+    clock.set(1_000_000 + RENEW_AFTER_MS - 1);
+    bench.whole(&file).await;
+    provider.set_available(Available::No);
+    bench.whole(&file).await;
+    clock.set(1_000_000 + RENEW_AFTER_MS);
+    let refused = bench.vault.open_file(&file).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::KeyUnavailable);
 }
 
 #[tokio::test(flavor = "multi_thread")]

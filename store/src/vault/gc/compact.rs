@@ -158,6 +158,7 @@ impl Inner {
         // Until it is known which copies of manifests stay.
         let _appending = self.in_flight.appending();
         let receipt = self.chunks.append(Batch { records, ..Batch::default() }).await?;
+        self.in_flight.copied();
         self.point(sound, receipt.extents()).await?;
         done.records_moved += count;
         done.bytes_moved += bytes;

@@ -34,7 +34,7 @@ impl Holders {
 #[derive(Debug, Default)]
 pub(super) struct Voids {
     holders: HashMap<ManifestId, Holders>,
-    /// A pack has a damaged stretch: whatever lies there may be a record of any of them.
+    /// A pack can't be read, or has a damaged stretch: whatever lies there may be a record of any of them.
     unsure: bool,
 }
 
@@ -56,7 +56,10 @@ impl Voids {
             return Ok(voids);
         }
         for pack in chunks.list().await?.into_iter().filter(|pack| !pack.open) {
-            let contents = chunks.summary(pack.pack).await?;
+            let Ok(contents) = chunks.summary(pack.pack).await else {
+                voids.unsure = true;
+                continue;
+            };
             voids.unsure |= !contents.damaged.is_empty();
             let records = contents.batches.iter().flat_map(|batch| &batch.index.records);
             for record in records {

@@ -54,7 +54,7 @@ pub async fn replay(params: &RebuildParams, survey: &Survey, told: Told<'_>) -> 
     let epoch = gc::epoch(&*params.catalog).await?;
     let mut replayed = Replayed::default();
     replayed.met.packs_all = survey.packs.len() as u64;
-    let mut chains = Chains::default();
+    let mut chains = Chains::over(&survey.bridges);
     for pack in &survey.packs {
         let mut events = Vec::new();
         for batch in params.chunks.summary(*pack).await?.batches {

@@ -5,7 +5,7 @@ use crate::{
     Result,
     chunk_store::{ChunkStore, LocalChunkStore},
     ids::PackId,
-    pack::{Chains, Gap, PackSpan, PlacedBatch, in_order},
+    pack::{Bridge, Chains, Gap, PackSpan, PlacedBatch, in_order},
 };
 
 /// All packs, in order.
@@ -19,6 +19,8 @@ pub struct Survey {
     pub gaps: Vec<Gap>,
     /// Stretches of packs that can't be read.
     pub damaged: u64,
+    /// What leads over packs that were compacted away.
+    pub bridges: Vec<Bridge>,
 }
 
 /// Reads the indexes of all packs, pack by pack.
@@ -26,7 +28,7 @@ pub struct Survey {
 /// # Errors
 /// `Unavailable`. Damage is told in the result.
 pub async fn survey(chunks: &LocalChunkStore, told: Told<'_>) -> Result<Survey> {
-    let (mut spans, mut bridges) = (Vec::new(), Vec::new());
+    let mut spans = Vec::new();
     let mut survey = Survey::default();
     let packs = chunks.packs()?;
     let mut progress = Progress { packs_all: packs.len() as u64, ..Progress::default() };
@@ -35,13 +37,15 @@ pub async fn survey(chunks: &LocalChunkStore, told: Told<'_>) -> Result<Survey> 
         let acknowledged = contents.batches.iter().map(|batch| batch.index.acknowledged).max();
         survey.acknowledged = survey.acknowledged.max(acknowledged.unwrap_or(0));
         survey.damaged += contents.damaged.len() as u64;
-        bridges.extend(contents.batches.iter().flat_map(|batch| batch.index.bridges.clone()));
+        survey
+            .bridges
+            .extend(contents.batches.iter().flat_map(|batch| batch.index.bridges.clone()));
         spans.extend(PackSpan::of(&contents));
         progress.packs += 1;
         told(progress);
     }
     survey.packs = in_order(spans).iter().map(|span| span.pack).collect();
-    let mut chains = Chains::over(&bridges);
+    let mut chains = Chains::over(&survey.bridges);
     for pack in &survey.packs {
         for batch in chunks.summary(*pack).await?.batches {
             survey.gaps.extend(chains.push(PlacedBatch { pack: *pack, batch }).gap);

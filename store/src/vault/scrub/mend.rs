@@ -9,7 +9,7 @@ use crate::{
     ids::PackId,
     manifest::ManifestRow,
     pack::{Batch, IndexEntry, RecordName, SealedRecord},
-    vault::{Inner, choose::QUARANTINED, chunk_row, manifest_row},
+    vault::{Inner, choose::QUARANTINED, chunk_row, manifest_row, reassert::split},
 };
 
 impl Inner {
@@ -77,6 +77,7 @@ impl Inner {
         let _appending = self.in_flight.appending();
         let receipt =
             self.chunks.append(Batch { records: vec![record], ..Batch::default() }).await?;
+        self.in_flight.copied();
         let Extent { pack, offset, .. } = receipt.extents()[0];
         let value = match name {
             RecordName::Chunk(..) => {
@@ -96,9 +97,9 @@ impl Inner {
                 self.chunks.acknowledge(version);
                 Ok(())
             }
-            // It ended or was replaced meanwhile; the copy of a manifest must not outlive its void.
+            // It ended or was moved meanwhile; the copy of a manifest must not outlive its void.
             Outcome::Conflict(_) => match name {
-                RecordName::Manifest(id) => self.void(vec![id]).await,
+                RecordName::Manifest(id) => self.void(split(self, &[id]).await?.1).await,
                 RecordName::Chunk(..) => Ok(()),
             },
             Outcome::Unknown => Err(Error::new(ErrorKind::Unavailable, "the row of a record")),
