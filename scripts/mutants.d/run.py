@@ -35,6 +35,8 @@ class Copy:
             "CARGO_TARGET_DIR": str(place / "target"),
             "CARGO_PROFILE_RELEASE_INCREMENTAL": "true",
             "READVAULT_SEED": os.environ.get("READVAULT_SEED", "1"),
+            # More than in an ordinary run: a fault there needs a few steps in just one order.
+            "READVAULT_SCHEDULES": os.environ.get("READVAULT_SCHEDULES", "2000"),
         }
         self.environment.pop("READVAULT_LONG", None)
 

@@ -110,3 +110,35 @@ fn record(header: &ChunkHeader, key: &ChunkRootKey, payload: &[u8]) -> Bytes {
     record[length - 4..].copy_from_slice(&sum.to_le_bytes());
     record.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use readvault_ambient::System;
+
+    use super::*;
+    use crate::{
+        chunk::{ChunkOpener, DomainKeys, open_record},
+        seal::{DomainSecret, RecordError, SecretKey},
+    };
+
+    #[test]
+    fn padding_that_is_not_zero_is_refused_wherever_it_is_opened() {
+        let size = ChunkSize::new(1 << 20).unwrap();
+        let domain = DomainKeys::derive(&DomainSecret::from_bytes(&[7; 32]), DomainId([1; 16]), 1);
+        let chunk = PlainChunk::new(Bytes::from(vec![5; 70_001]));
+        let identity = domain.identify(&chunk);
+        let header = seal_chunk(&identity, &chunk, size, &System).header().clone();
+        let mut payload = padded_payload(&chunk, header.payload_bytes);
+        payload[70_001] = 1;
+        let hidden = record(&header, &identity.key, &payload);
+        let entry = identity.into_ref();
+        let refused = Err(RecordError::Form("padding"));
+        assert_eq!(open_record(&hidden, &entry, size, &domain).map(drop), refused);
+        let row = ChunkRow::new(&header, PackId([0; 16]), 0, 0);
+        let opener = ChunkOpener::new(&entry, &row, size).unwrap();
+        let span = opener.span(70_000..70_001);
+        let at = usize::try_from(span.offset).unwrap();
+        let sealed = &hidden[at..at + span.length as usize];
+        assert_eq!(opener.open(&span, sealed).map(drop), refused);
+    }
+}

@@ -223,3 +223,46 @@ impl OpenKeys {
         self.items.retain(|name, _| name.context.store != store);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ids::ItemId, keys::WrapKind, seal::SecretKey};
+
+    const STORE: StoreId = StoreId([3; 16]);
+
+    fn wrapped() -> WrappedKey {
+        WrappedKey { kind: WrapKind::Keyring, key_id: "master".into(), bytes: vec![1] }
+    }
+
+    fn at(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_key_is_asked_for_again_and_ends_when_its_master_does_not_answer() {
+        let mut open = OpenKeys::default();
+        open.opened(STORE, wrapped(), StoreKey::from_bytes(&[1; 32]), at(0));
+        let mut standing = |ms| open.store(STORE, &wrapped(), at(ms));
+        assert!(matches!(standing(RENEW_AFTER_MS - 1), Standing::Fresh(_)));
+        assert!(matches!(standing(RENEW_AFTER_MS), Standing::Due(_)));
+        assert!(matches!(standing(FRESH_MS_MAX - 1), Standing::Due(_)));
+        assert!(matches!(standing(FRESH_MS_MAX), Standing::Stale));
+    }
+
+    #[test]
+    fn a_key_that_was_read_before_an_erasure_is_not_kept_after_it() {
+        let mut open = OpenKeys::default();
+        open.opened(STORE, wrapped(), StoreKey::from_bytes(&[1; 32]), at(0));
+        let context =
+            ItemContext { account: "1".into(), store: STORE, kind: 3, item: ItemId([4; 16]) };
+        let name = ItemName { context, wrapped_seed: vec![2], slot: 9 };
+        let key = Arc::new(ItemKey::from_bytes(&[5; 32]));
+        let before = open.erasures();
+        open.forget_slot(9);
+        open.keep_item(name.clone(), key.clone(), before);
+        assert!(open.item(&name).is_none());
+        open.keep_item(name.clone(), key, open.erasures());
+        assert!(open.item(&name).is_some());
+    }
+}
