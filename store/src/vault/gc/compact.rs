@@ -4,6 +4,8 @@
 //! between any two leaves the rows at whichever copy they name. The new records' batch bridges the writer's
 //! chain over the pack that goes.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -226,13 +228,15 @@ impl Inner {
         if contents.batches.is_empty() {
             return Ok(());
         }
+        let indexes = || contents.batches.iter().map(|batch| &batch.index);
+        let outliving = indexes().flat_map(|index| index.voids.iter().copied());
+        let outliving = outliving.filter(|id| voids.outlives(*id, contents.header.pack));
+        let still: HashSet<_> = self.still_void(outliving.collect()).await?.into_iter().collect();
         let over = Batch { bridges: bridges(contents).collect(), ..Batch::default() };
         let mut said = vec![over];
-        for batch in &contents.batches {
-            let index = &batch.index;
-            let outliving = index.voids.iter().copied();
-            let outliving = outliving.filter(|id| voids.outlives(*id, contents.header.pack));
-            let voids = self.still_void(outliving.collect()).await?;
+        for index in indexes() {
+            let voids = index.voids.iter().copied().filter(|id| still.contains(id));
+            let voids: Vec<_> = voids.collect();
             // A batch names items and the manifests that end with them together.
             let tombstones = if voids.is_empty() { Vec::new() } else { index.tombstones.clone() };
             let bridges = index.bridges.clone();

@@ -7,6 +7,7 @@ use crate::{
     ErrorKind,
     catalog::{Catalog, Commit},
     keys::Available,
+    pack::{BatchIndex, RecordName},
     vault::{
         FileRef, Removal,
         bench::{Bench, Put, noise},
@@ -187,17 +188,22 @@ async fn a_damaged_manifest_stops_the_sweep() {
     assert_eq!(cause.kind(), ErrorKind::Corrupt);
 }
 
+/// The indexes of all packs.
+async fn indexes(bench: &Bench) -> Vec<BatchIndex> {
+    let chunks = &bench.vault.inner.chunks;
+    let mut indexes = Vec::new();
+    for pack in chunks.list().await.unwrap() {
+        let batches = chunks.summary(pack.pack).await.unwrap().batches;
+        indexes.extend(batches.into_iter().map(|batch| batch.index));
+    }
+    indexes
+}
+
 /// What the packs say of items that ended: tombstones and voids.
 async fn said(bench: &Bench) -> (usize, usize) {
-    let chunks = &bench.vault.inner.chunks;
-    let (mut tombstones, mut voids) = (0, 0);
-    for pack in chunks.list().await.unwrap() {
-        for batch in chunks.summary(pack.pack).await.unwrap().batches {
-            tombstones += batch.index.tombstones.len();
-            voids += batch.index.voids.len();
-        }
-    }
-    (tombstones, voids)
+    let indexes = indexes(bench).await;
+    let tombstones = indexes.iter().map(|index| index.tombstones.len()).sum();
+    (tombstones, indexes.iter().map(|index| index.voids.len()).sum())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,16 +247,13 @@ async fn a_void_outlives_its_pack_while_a_record_of_its_manifest_stays() {
         bench.collect().await;
         bench.put(&noise(60_000)).await;
     }
-    let chunks = &bench.vault.inner.chunks;
     let (mut here, mut void) = (BTreeSet::new(), BTreeSet::new());
-    for pack in chunks.list().await.unwrap() {
-        for batch in chunks.summary(pack.pack).await.unwrap().batches {
-            here.extend(batch.index.records.iter().filter_map(|record| match record.name {
-                crate::pack::RecordName::Manifest(id) => Some(id),
-                crate::pack::RecordName::Chunk(..) => None,
-            }));
-            void.extend(batch.index.voids);
-        }
+    for index in indexes(&bench).await {
+        here.extend(index.records.iter().filter_map(|record| match record.name {
+            RecordName::Manifest(id) => Some(id),
+            RecordName::Chunk(..) => None,
+        }));
+        void.extend(index.voids);
     }
     let left: Vec<_> = gone.iter().filter(|put| here.contains(&put.file.manifest)).collect();
     assert!(!left.is_empty(), "a record of a manifest that ended is still there");

@@ -1,6 +1,13 @@
 //! Cycles of garbage collection beside uploads, removals, copies and readers of the same chunks.
 
-use readvault_store::{ErrorKind, ids::ManifestId, pack::RecordName, vault::GcOptions};
+use std::ops::Range;
+
+use readvault_store::{
+    ErrorKind,
+    ids::ManifestId,
+    pack::RecordName,
+    vault::{FileRef, GcOptions, Item},
+};
 use shuttle::future::{block_on, spawn};
 
 use crate::{
@@ -95,6 +102,16 @@ fn a_copy_is_whole_or_refused() {
     });
 }
 
+/// A vault with the file that is to be removed, and others that stay.
+fn first_among(others: Range<u8>) -> (World, (FileRef, Item)) {
+    let world = World::new();
+    let first = block_on(world.put("first", &body(1))).unwrap();
+    for byte in others {
+        block_on(world.put(&format!("kept {byte}"), &body(byte))).unwrap();
+    }
+    (world, first)
+}
+
 /// A file is removed while a pack fills up, closes and goes: what the packs say of its end stays as long as a
 /// record of its manifest does.
 #[test]
@@ -102,11 +119,7 @@ fn a_removal_is_not_forgotten() {
     // So much is dead in a pack of which everything ended, and in no other.
     const OPTIONS: GcOptions = GcOptions { dead_percent: 70, dry_run: false };
     check("remove and compact", || {
-        let world = World::new();
-        let first = block_on(world.put("first", &body(1))).unwrap();
-        for byte in 2..7 {
-            block_on(world.put(&format!("kept {byte}"), &body(byte))).unwrap();
-        }
+        let (world, first) = first_among(2..7);
         let manifest = first.0.manifest;
         let removing = world.clone();
         let removal = spawn(async move { removing.remove("first", &first).await });
@@ -151,11 +164,7 @@ async fn said(world: &World, manifest: ManifestId) -> (bool, bool) {
 #[test]
 fn a_manifest_that_moves_ends_all_the_same() {
     check("remove and move", || {
-        let world = World::new();
-        let first = block_on(world.put("first", &body(1))).unwrap();
-        for byte in 2..8 {
-            block_on(world.put(&format!("kept {byte}"), &body(byte))).unwrap();
-        }
+        let (world, first) = first_among(2..8);
         let manifest = first.0.manifest;
         let removing = world.clone();
         let removal = spawn(async move { removing.remove("first", &first).await });
