@@ -34,6 +34,10 @@ use crate::{
 /// Most bytes of one pack.
 pub const PACK_BYTES_MAX: u64 = 1 << 30;
 
+/// Records, tombstones and voids at which a local store closes a pack, so that a start which finds it open, as an end
+/// in the middle leaves it, has few to read.
+pub const PACK_ENTRIES_MAX: usize = 128 << 10;
+
 /// Most bytes that the records of one batch may have.
 pub const BATCH_BYTES_MAX: u64 = 768 << 20;
 

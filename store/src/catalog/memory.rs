@@ -9,6 +9,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     ops::Bound,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use async_trait::async_trait;
@@ -41,6 +42,17 @@ pub enum Fault {
     UnknownLate,
 }
 
+/// A call that a watched catalog is about to serve.
+#[derive(Clone, Copy, Debug)]
+pub enum Call<'a> {
+    /// Rows are read.
+    Read(&'a [RowKey]),
+    /// A commit is applied.
+    Commit(&'a Commit),
+}
+
+type Watch = Box<dyn Fn(Call<'_>) + Send + Sync>;
+
 /// What the rows of one commit were before it.
 type Undo = Vec<(RowKey, Option<(Bytes, u64)>)>;
 
@@ -68,6 +80,7 @@ pub struct MemoryCatalog {
     state: Mutex<State>,
     faults: Mutex<Faults>,
     checkpoints: Mutex<BTreeMap<PathBuf, State>>,
+    watch: OnceLock<Watch>,
 }
 
 impl MemoryCatalog {
@@ -80,6 +93,20 @@ impl MemoryCatalog {
     /// Makes the next commit that has no fault yet meet `fault`; each call serves one commit.
     pub fn inject(&self, fault: Fault) {
         self.faults.lock().next.push_back(fault);
+    }
+
+    /// Tells `watch` of every read and commit before it is served.
+    ///
+    /// # Panics
+    /// When it is watched already.
+    pub fn watch(&self, watch: impl Fn(Call<'_>) + Send + Sync + 'static) {
+        assert!(self.watch.set(Box::new(watch)).is_ok(), "a catalog has one that watches it");
+    }
+
+    fn tell(&self, call: Call<'_>) {
+        if let Some(watch) = self.watch.get() {
+            watch(call);
+        }
     }
 
     /// Cuts every page to three items, so that callers meet `next`.
@@ -187,6 +214,7 @@ impl State {
 #[async_trait]
 impl Catalog for MemoryCatalog {
     async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<Row>>> {
+        self.tell(Call::Read(keys));
         let state = self.state.lock();
         let row = |key: &RowKey| {
             let (value, version) = state.row(key)?.clone();
@@ -206,6 +234,7 @@ impl Catalog for MemoryCatalog {
 
     async fn commit(&self, commit: Commit) -> Result<Outcome> {
         limits::admit(&commit)?;
+        self.tell(Call::Commit(&commit));
         let fault = self.faults.lock().next.pop_front();
         match fault {
             None => Ok(self.state.lock().apply(&commit)),

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, Extent, PACK_BYTES_MAX, Receipt, assemble::Chain,
-    files::PackFiles,
+    BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, Extent, PACK_BYTES_MAX, PACK_ENTRIES_MAX, Receipt,
+    assemble::Chain, files::PackFiles,
 };
 use crate::{
     Error, ErrorKind, Result,
@@ -45,6 +45,7 @@ struct OpenPack {
     /// The header, until it is written with the first group.
     unwritten: Vec<u8>,
     length: u64,
+    entries: usize,
     indexes: Vec<Vec<u8>>,
     index_bytes: u64,
 }
@@ -128,7 +129,10 @@ impl Writer {
         let entries: usize = batches.iter().map(|batch| batch.entry_count()).sum();
         let bytes: u64 = batches.iter().map(|batch| batch.record_bytes()).sum();
         let room = bytes + INDEX_ROOM_BYTES + 2 * INDEX_ENTRY_BYTES * entries as u64;
-        if self.open.as_ref().is_some_and(|open| !open.has_room(room, self.pack_bytes_max)) {
+        let has_room = |open: &OpenPack| {
+            open.has_room(room, self.pack_bytes_max) && open.entries + entries <= PACK_ENTRIES_MAX
+        };
+        if !self.open.as_ref().is_none_or(has_room) {
             self.close();
         }
         let open = match &mut self.open {
@@ -147,6 +151,7 @@ impl Writer {
         open.file.sync_data()?;
         open.length = start + bytes + laid_out.index.len() as u64;
         open.unwritten.clear();
+        open.entries += entries;
         open.index_bytes += laid_out.index.len() as u64;
         self.chain.advance(&laid_out);
         open.indexes.push(laid_out.index);
@@ -184,7 +189,8 @@ fn create(files: &PackFiles, chain: &Chain, open_now: &OpenNow) -> io::Result<Op
     let file = files.create(id)?;
     let unwritten = PackHeader { pack: id, writer: params.writer }.encode();
     assert_eq!(unwritten.len(), PACK_HEADER_BYTES, "a pack begins with its header");
-    Ok(OpenPack { id, file, unwritten, length: 0, indexes: Vec::new(), index_bytes: 0 })
+    let (length, entries, indexes, index_bytes) = (0, 0, Vec::new(), 0);
+    Ok(OpenPack { id, file, unwritten, length, entries, indexes, index_bytes })
 }
 
 /// The same failure for everyone who waited for the group.
@@ -199,3 +205,4 @@ fn append_error(cause: &io::Error) -> Error {
 }
 
 const _: () = assert!(BATCH_BYTES_MAX + (64 << 20) < PACK_BYTES_MAX);
+const _: () = assert!(BATCH_ENTRIES_MAX <= PACK_ENTRIES_MAX);

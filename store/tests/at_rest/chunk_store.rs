@@ -11,13 +11,13 @@ use readvault_store::{
     ErrorKind,
     chunk_store::{
         ChunkStore, Extent, LocalChunkStore, MemoryChunkStore, NullChunkStore, PACK_BYTES_MAX,
-        PackPlace, StoreParams,
+        PACK_ENTRIES_MAX, PackPlace, StoreParams,
     },
     disk::{
         LocalDisk,
         observed::{ObservedDisk, Observer, Operation, Verdict},
     },
-    ids::{PackId, WriterId},
+    ids::{ManifestId, PackId, WriterId},
     pack::{Batch, PackEnd, RecordName, SealedRecord, read_pack},
 };
 
@@ -33,6 +33,10 @@ fn batch(sample: &Sample, lengths: &[usize]) -> Batch {
         SealedRecord::from(&sealed)
     });
     Batch { records: records.collect(), ..Batch::default() }
+}
+
+fn voids(count: usize) -> Batch {
+    Batch { voids: vec![ManifestId([1; 16]); count], ..Batch::default() }
 }
 
 /// The promise of every store that keeps what it is given.
@@ -54,11 +58,7 @@ async fn keeps(store: &dyn ChunkStore, sample: &Sample) {
     assert_eq!(store.read(beyond).await.unwrap_err().kind(), ErrorKind::Corrupt);
     let nowhere = Extent { pack: PackId([0; 16]), ..*last };
     assert_eq!(store.read(nowhere).await.unwrap_err().kind(), ErrorKind::NotFound);
-    let many = Batch {
-        voids: vec![readvault_store::ids::ManifestId([1; 16]); 70_000],
-        ..Batch::default()
-    };
-    assert_eq!(store.append(many).await.unwrap_err().kind(), ErrorKind::LimitExceeded);
+    assert_eq!(store.append(voids(70_000)).await.unwrap_err().kind(), ErrorKind::LimitExceeded);
 }
 
 #[tokio::test]
@@ -95,6 +95,24 @@ async fn local_keeps_batches_over_restarts() {
     file.set_len(file.metadata().unwrap().len() - 1).unwrap();
     assert_eq!(again.footer(last.pack).await.unwrap(), None);
     assert_eq!(again.summary(last.pack).await.unwrap().batches.len(), 5, "walked instead");
+}
+
+#[tokio::test]
+async fn a_pack_is_closed_before_it_has_too_many_entries() {
+    let sample = Sample::new(36);
+    let directory = tempfile::tempdir().unwrap();
+    let store = LocalChunkStore::open(directory.path(), params(&sample)).unwrap();
+    for count in [PACK_ENTRIES_MAX / 2, PACK_ENTRIES_MAX / 2 - 1, 1, 1] {
+        let _durable = store.append(voids(count)).await.unwrap();
+    }
+    let mut entries = Vec::new();
+    for pack in store.list().await.unwrap() {
+        let batches = store.contents(pack.pack).await.unwrap().batches;
+        let count: usize = batches.iter().map(|batch| batch.index.voids.len()).sum();
+        entries.push((pack.open, count));
+    }
+    entries.sort_unstable();
+    assert_eq!(entries, [(false, PACK_ENTRIES_MAX), (true, 1)]);
 }
 
 #[tokio::test]

@@ -27,7 +27,12 @@ fn places(length: usize) -> impl Iterator<Item = usize> {
     (0..length).filter(move |at| *at < 200 || at % 997 == 0 || length - at <= 40)
 }
 
-fn read_all(record: &[u8], sample: &Sample, key: &ItemKey) -> Result<(Vec<ChunkRef>, Tail)> {
+/// All that a manifest's record tells to who has the item's key.
+pub(crate) fn read_all(
+    record: &[u8],
+    sample: &Sample,
+    key: &ItemKey,
+) -> Result<(Vec<ChunkRef>, Tail)> {
     let head = ManifestHead::open(record, &sample.vault_key)?;
     let fetch = |range: std::ops::Range<u64>| {
         let bytes = record.get(range.start as usize..range.end as usize);

@@ -1,20 +1,35 @@
 //! A second AES-GCM implementation opens every record type.
 
-use crate::sample::Sample;
+use crate::{hostile::read_all, sample::Sample};
 use aes_gcm::{
     Aes256Gcm, KeyInit,
     aead::{Aead, Payload},
 };
 use readvault_store::{
+    ErrorKind,
     keys::ItemContext,
-    seal::{DataKey, SecretKey, expand, sha256},
+    seal::{DataKey, SecretKey, expand, put_lp, sha256},
 };
 
 const FRAME: usize = 65_536 + 16;
 
+/// Where in a manifest's header its commitment begins.
+const COMMITMENT: usize = 29;
+
 fn open(key: &DataKey, nonce: [u8; 12], aad: &[u8], text: &[u8]) -> Vec<u8> {
     let cipher = Aes256Gcm::new(key.expose().into());
     cipher.decrypt(&nonce.into(), Payload { msg: text, aad }).unwrap()
+}
+
+fn seal(key: &DataKey, nonce: [u8; 12], aad: &[u8], text: &[u8]) -> Vec<u8> {
+    let cipher = Aes256Gcm::new(key.expose().into());
+    cipher.encrypt(&nonce.into(), Payload { msg: text, aad }).unwrap()
+}
+
+fn seal_salted(key: &impl SecretKey, label: &str, aad: &[u8], text: &[u8]) -> Vec<u8> {
+    const SALT: [u8; 16] = [5; 16];
+    let key: DataKey = expand(key, label, &[&SALT]);
+    [&SALT[..], &seal(&key, [0; 12], aad, text)].concat()
 }
 
 fn open_salted(key: &impl SecretKey, label: &str, aad: &[u8], sealed: &[u8]) -> Vec<u8> {
@@ -25,13 +40,17 @@ fn open_salted(key: &impl SecretKey, label: &str, aad: &[u8], sealed: &[u8]) -> 
 fn open_frames(key: &DataKey, prefix: &[u8], aad: &[u8; 32], sealed: &[u8]) -> Vec<u8> {
     let count = sealed.len().div_ceil(FRAME);
     let frames = sealed.chunks(FRAME).enumerate().flat_map(|(index, frame)| {
-        let mut nonce = [0; 12];
-        nonce[..7].copy_from_slice(prefix);
-        nonce[7..11].copy_from_slice(&(index as u32).to_be_bytes());
-        nonce[11] = u8::from(index + 1 == count);
-        open(key, nonce, aad, frame)
+        open(key, nonce(prefix, index as u32, index + 1 == count), aad, frame)
     });
     frames.collect()
+}
+
+fn nonce(prefix: &[u8], index: u32, last: bool) -> [u8; 12] {
+    let mut nonce = [0; 12];
+    nonce[..7].copy_from_slice(prefix);
+    nonce[7..11].copy_from_slice(&index.to_be_bytes());
+    nonce[11] = u8::from(last);
+    nonce
 }
 
 #[test]
@@ -65,6 +84,36 @@ fn opens_manifests() {
     let aad = sha256(&[header, &id]);
     let body = open_frames(&key, &header[61..68], &aad, &rest[..rest.len() - 4]);
     assert_eq!(u64::from_le_bytes(body[7..15].try_into().unwrap()), 70_000);
+}
+
+/// A head whose blocks are sealed as they must be, in front of a body that would open under the item's key:
+/// what it commits to is another key all the same.
+#[test]
+fn a_manifest_that_commits_to_another_key_is_refused() {
+    let sample = Sample::new(23);
+    let record = sample.inline(&Sample::body(300)).record().to_vec();
+    let opened = |record: &[u8]| read_all(record, &sample, &sample.item_key).map(drop);
+    opened(&record).unwrap();
+    let (header, rest) = record.split_at(72);
+    let (old, mut header) = (sha256(&[header]), header.to_vec());
+    header[COMMITMENT] ^= 1;
+    let sum = crc32c::crc32c(&header[..68]).to_le_bytes();
+    header[68..].copy_from_slice(&sum);
+    let (id, rest) = take_lp(rest);
+    let (key_block, rest) = take_lp(rest);
+    let id = open_salted(&*sample.vault_key, "id-block", &old, id);
+    let key_block = open_salted(&*sample.vault_key, "key-block", &old, key_block);
+    let root: DataKey = expand(&sample.item_key, "manifest", &[&header[5..21]]);
+    let key: DataKey = expand(&root, "manifest-enc", &[]);
+    let (prefix, frames) = (&header[61..68], &rest[..rest.len() - 4]);
+    let body = open_frames(&key, prefix, &sha256(&[&record[..72], &id]), frames);
+    let new = sha256(&[&header]);
+    let mut forged = header.clone();
+    put_lp(&mut forged, &seal_salted(&*sample.vault_key, "id-block", &new, &id));
+    put_lp(&mut forged, &seal_salted(&*sample.vault_key, "key-block", &new, &key_block));
+    forged.extend(seal(&key, nonce(prefix, 0, true), &sha256(&[&header, &id]), &body));
+    forged.extend(crc32c::crc32c(&forged).to_le_bytes());
+    assert_eq!(opened(&forged).unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
 #[test]

@@ -1,22 +1,33 @@
 use std::sync::Arc;
 
-use futures::TryStreamExt;
+use futures::{FutureExt, TryStreamExt};
+use parking_lot::Mutex;
 
 use super::*;
 use crate::{
     ErrorKind,
-    catalog::{Catalog, Commit},
+    catalog::{Catalog, Commit, Write, memory::Call},
+    chunk::ChunkId,
     keys::Available,
     pack::{BatchIndex, RecordName},
     vault::{
-        FileRef, Removal,
+        CHUNKS, FileRef, MANIFESTS, Removal,
         bench::{Bench, Put, noise},
+        in_flight::{ChunkMark, InFlight},
     },
 };
 
 impl Bench {
     async fn collect(&self) -> Cycle {
         self.vault.collect_garbage(GcOptions::default()).await.unwrap()
+    }
+
+    /// What `tell` makes of the calls of the catalog from now on, and of what is in flight meanwhile.
+    fn watched(&self, tell: fn(Call<'_>, &InFlight) -> Option<bool>) -> Arc<Mutex<Vec<bool>>> {
+        let (told, in_flight) = (Arc::default(), self.vault.inner.in_flight.clone());
+        let here: Arc<Mutex<Vec<bool>>> = Arc::clone(&told);
+        self.catalog.watch(move |call| here.lock().extend(tell(call, &in_flight)));
+        told
     }
 
     async fn rows(&self) -> u64 {
@@ -258,6 +269,35 @@ async fn a_void_outlives_its_pack_while_a_record_of_its_manifest_stays() {
     let left: Vec<_> = gone.iter().filter(|put| here.contains(&put.file.manifest)).collect();
     assert!(!left.is_empty(), "a record of a manifest that ended is still there");
     assert!(left.iter().all(|put| void.contains(&put.file.manifest)), "and its void with it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_is_noted_before_its_row_is_looked_for() {
+    let bench = Bench::new().await;
+    let put = bench.put(&noise(80_000)).await;
+    let noted = bench.watched(|call, in_flight| {
+        let Call::Read([row]) = call else { return None };
+        let id = row.key.last_chunk::<32>().filter(|_| row.table == CHUNKS)?;
+        let mut noted = false;
+        in_flight.each_chunk(|mark| noted |= mark == ChunkMark::from(ChunkId(*id)));
+        Some(noted)
+    });
+    drop(bench.stage(&put.bytes).await);
+    assert_eq!(*noted.lock(), [true]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_counts_among_the_appends_until_its_commit_is_known() {
+    let bench = Bench::new().await;
+    let put = bench.put(&noise(80_000)).await;
+    let waited_for = bench.watched(|call, in_flight| {
+        let Call::Commit(commit) = call else { return None };
+        let ends = |write: &Write| matches!(write, Write::Delete(row) if row.table == MANIFESTS);
+        let ends = commit.writes.iter().any(ends);
+        ends.then(|| in_flight.appends_ended().now_or_never().is_none())
+    });
+    bench.delete(&put).await;
+    assert_eq!(*waited_for.lock(), [true]);
 }
 
 /// Uploads of the same few contents, copies and deletions while cycles run one after the other.
