@@ -82,7 +82,7 @@ pub const TABLES: &[Table] = &[CHUNKS, MANIFESTS, WRITERS, PACKS, GC];
 
 /// Chunks of all uploads together that may be in memory between the socket and the disk: with those that are
 /// sealed meanwhile, most of what a server holds under load.
-pub const UPLOAD_CHUNKS_MAX: usize = 48;
+pub const UPLOAD_CHUNKS_MAX: usize = 40;
 
 /// What a vault is made of.
 #[derive(Debug)]

@@ -7,6 +7,8 @@ use shuttle::thread;
 use std::thread;
 use std::{
     borrow::Cow,
+    cell::Cell,
+    ops::Range,
     path::PathBuf,
     sync::{
         Arc, OnceLock,
@@ -150,7 +152,10 @@ impl LocalChunkStore {
         blocking(move || {
             let file = descriptors.file(pack).map_err(error::io(format!("pack {pack}")))?;
             let length = file.length().map_err(error::io(format!("pack {pack}")))?;
-            Ok(read_pack_of(pack, &FileBytes { file: &*file, length }, &vault_key))
+            let bytes = FileBytes { file: &*file, length, unread: Cell::default() };
+            let mut contents = read_pack_of(pack, &bytes, &vault_key);
+            contents.damaged.extend(bytes.unread.take());
+            Ok(contents)
         })
         .await
     }
@@ -214,6 +219,8 @@ fn wait_for(descriptors: &Descriptors, extent: Extent) -> Result<Bytes> {
 struct FileBytes<'a> {
     file: &'a dyn DiskFile,
     length: u64,
+    /// The stretch in which reads failed: a disk that can't be read now is no torn end.
+    unread: Cell<Option<Range<u64>>>,
 }
 
 impl PackBytes for FileBytes<'_> {
@@ -228,6 +235,9 @@ impl PackBytes for FileBytes<'_> {
             Ok(()) => Cow::Owned(bytes),
             Err(cause) => {
                 tracing::error!(at, kind = %cause.kind(), "a stretch of a pack can't be read");
+                let (start, end) = (at, at + bytes.len() as u64);
+                let met = self.unread.take().unwrap_or(start..end);
+                self.unread.set(Some(met.start.min(start)..met.end.max(end)));
                 Cow::Owned(Vec::new())
             }
         }

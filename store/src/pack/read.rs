@@ -72,8 +72,8 @@ pub struct PackContents {
     pub batches: Vec<ReadBatch>,
     /// How it ends.
     pub end: PackEnd,
-    /// Stretches before the end that could not be walked: damage, even where a footer still tells
-    /// what lay there.
+    /// Stretches that could not be walked before the end, or not be read: damage, even where a footer
+    /// still tells what lay there.
     pub damaged: Vec<Range<u64>>,
 }
 

@@ -31,8 +31,9 @@ pub(super) async fn recover(inner: &Inner, packs: &[PackContents]) -> Result<()>
     }
     inner.chunks.acknowledge(version);
     agree(inner, packs).await?;
-    let packs: Vec<_> = packs.iter().map(|pack| pack.header.pack).collect();
-    settle(inner, &packs).await
+    // What can't be read now may say more to the next start.
+    let whole = packs.iter().filter(|pack| pack.damaged.is_empty());
+    settle(inner, &whole.map(|pack| pack.header.pack).collect::<Vec<_>>()).await
 }
 
 /// Commits this writer's own row; gives the version of that commit.
