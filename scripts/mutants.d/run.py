@@ -77,8 +77,10 @@ class Copy:
     def builds(self, suite: str) -> bool:
         return self.run([*SUITES[suite], "--no-run"], BUILD_SECONDS) == 0
 
-    def passes(self, suite: str) -> bool:
-        return self.run(SUITES[suite], PATIENCE_SECONDS) == 0
+    def fails(self, suite: str) -> str | None:
+        """How a suite fails, if it does."""
+        code = self.run(SUITES[suite], PATIENCE_SECONDS)
+        return None if code == 0 else suite if code is not None else f"{suite}, which did not end"
 
 
 def plant(copy: Copy, mutant: dict) -> tuple[pathlib.Path, str]:
@@ -93,14 +95,14 @@ def plant(copy: Copy, mutant: dict) -> tuple[pathlib.Path, str]:
 
 
 def caught_by(copy: Copy, mutant: dict) -> str | None:
-    """The first suite that notices the fault."""
+    """The first suite that notices the fault, and how."""
     path, text = plant(copy, mutant)
     try:
         for suite in mutant["suites"]:
             if not copy.builds(suite):
                 sys.exit(f"mutant {mutant['name']} does not build for {suite}")
-            if not copy.passes(suite):
-                return suite
+            if how := copy.fails(suite):
+                return how
         return None
     finally:
         path.write_text(text)
@@ -117,7 +119,7 @@ def main():
     copy = Copy(place)
     copy.refresh()
     for suite in sorted({suite for mutant in mutants for suite in mutant["suites"]}):
-        if not copy.builds(suite) or not copy.passes(suite):
+        if not copy.builds(suite) or copy.fails(suite):
             sys.exit(f"{suite} fails without any fault planted")
     survived = []
     for mutant in mutants:

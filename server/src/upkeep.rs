@@ -11,7 +11,9 @@ pub(crate) async fn note_cycle(core: &Core, cycle: &Cycle) {
     metrics::counter!("readvault_gc_dropped_bytes_total").increment(cycle.bytes_dropped);
     metrics::counter!("readvault_gc_removed_bytes_total").increment(cycle.compaction.bytes_removed);
     #[expect(clippy::cast_precision_loss, reason = "a count for a gauge")]
-    metrics::gauge!("readvault_chunks").set(cycle.chunks_kept as f64);
+    let (chunks, missing) = (cycle.chunks_kept as f64, cycle.packs_missing as f64);
+    metrics::gauge!("readvault_chunks").set(chunks);
+    metrics::gauge!("readvault_packs_missing").set(missing);
     note(core, "gc", words).await;
 }
 

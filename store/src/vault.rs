@@ -429,4 +429,6 @@ fn manifest_row(id: ManifestId) -> RowKey {
 }
 
 #[cfg(test)]
+mod decay;
+#[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-"""kill -9 under mixed load, with a checker that shares nothing with the server.
+"""kill -9 under mixed load and upkeep, with a checker that shares nothing with the server.
 
 Before each request the checker notes what it is about to do; after the answer, that it was acknowledged.
 After each kill and start: every acknowledged write is there byte for byte, what was in flight is there
@@ -6,15 +6,17 @@ whole or not at all, and nothing else is there.
 """
 
 import hashlib
+import json
 import os
 import random
+import subprocess
 import threading
 import time
 import unittest
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from vault import LONG, Vault
+from vault import BIN, LONG, Vault
 
 KILLS = int(os.environ.get("READVAULT_KILLS", "1000" if LONG else "8"))
 WORKERS = 6
@@ -91,6 +93,51 @@ class Worker(threading.Thread):
             self.wrong.append((key, found, dict(state)))
 
 
+class Upkeep(threading.Thread):
+    """What a vault does now and then, all the time: collects garbage and compacts, scrubs, takes checkpoints,
+    rotates its keys and retires those that wrap nothing."""
+
+    def __init__(self, vault, seed, stop):
+        super().__init__(daemon=True)
+        self.vault, self.stop = vault, stop
+        self.random = random.Random(seed)
+        self.wrong, self.done = [], 0
+
+    def run(self):
+        while not self.stop.is_set():
+            self.random.choice([self.collect, self.collect, self.scrub, self.checkpoint, self.rotate])()
+
+    def admin(self, *words):
+        command = [str(BIN / "readvaultd"), *words, "--data", str(self.vault.data), "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        if done.returncode == 0:
+            self.done += 1
+            return json.loads(done.stdout)
+        if not self.stop.is_set():
+            self.wrong.append((words, done.stderr))
+        return None
+
+    def collect(self):
+        self.admin("gc", "--dead-percent", "1")
+
+    def scrub(self):
+        scrubbed = self.admin("scrub", "--open-percent", "100")
+        if scrubbed and scrubbed["damaged"]:
+            self.wrong.append(scrubbed)
+
+    def checkpoint(self):
+        self.admin("checkpoint")
+
+    def rotate(self):
+        if not self.admin("keys", "rotate"):
+            return
+        standing = self.admin("keys", "status") or {"master_keys": {}}
+        for name in standing["master_keys"]:
+            if name != standing["newest"]:
+                version = name.removeprefix("keyring/")
+                self.admin("keys", "retire", version, "--confirm", version)
+
+
 def fetch(s3, key):
     try:
         return hashlib.sha256(s3.get_object(Bucket="load", Key=key)["Body"].read()).hexdigest()
@@ -111,7 +158,7 @@ class Kill(unittest.TestCase):
         print(f"seed {seed}, kills {self.kills}", flush=True)
         chance = random.Random(seed)
         models = [{} for _ in range(WORKERS)]
-        acknowledged = 0
+        acknowledged = upkeep = 0
         slowest = 0.0
         with self.make_vault() as vault:
             vault.client("s3").create_bucket(Bucket="load")
@@ -121,6 +168,7 @@ class Kill(unittest.TestCase):
                     Worker(vault, f"w{n}", models[n], seed * 1000 + number * WORKERS + n, stop)
                     for n in range(WORKERS)
                 ]
+                workers.append(Upkeep(vault, seed * 1000 + number, stop))
                 for worker in workers:
                     worker.start()
                 time.sleep(min(chance.expovariate(1 / 0.7), 4))
@@ -128,12 +176,14 @@ class Kill(unittest.TestCase):
                 vault.kill()
                 for worker in workers:
                     worker.join(30)
-                    self.assertEqual(worker.wrong, [], "a read gave bytes that were never written")
+                    self.assertEqual(worker.wrong, [], "bytes that were never written, or upkeep that fails")
+                upkeep += workers[-1].done
                 began = time.monotonic()
                 vault.start()
                 slowest = max(slowest, time.monotonic() - began)
                 acknowledged += self.check(vault, models, number)
-        print(f"{self.kills} kills, {acknowledged} keys checked, slowest start {slowest:.2f} s", flush=True)
+        print(f"{self.kills} kills, {acknowledged} keys checked, {upkeep} commands of upkeep between them, "
+              f"slowest start {slowest:.2f} s", flush=True)
 
     def check(self, vault, models, number):
         s3 = vault.client("s3")

@@ -535,6 +535,44 @@ class Jobs(Storage):
         self.assertEqual({item["id"] for item in listed}, ids, "a read set was made twice or lost")
         self.assertEqual(len(ids), 20)
 
+    def stored(self):
+        """Bytes of all packs."""
+        return sum(path.stat().st_size for path in (self.vault.data / "packs").glob("*.pack"))
+
+    def imported(self, store, bucket, text):
+        """Imports an object from `bucket`; the read set's bytes, and by how much the packs grew."""
+        self.s3.put_object(Bucket=bucket, Key="reads.fastq", Body=text)
+        before = self.stored()
+        source = self.source("x", sourceFiles={"source1": f"s3://{bucket}/reads.fastq"})
+        job = self.omics.start_read_set_import_job(
+            sequenceStoreId=store, roleArn=self.role, sources=[source]
+        )["id"]
+        self.omics.get_waiter("read_set_import_job_completed").wait(
+            sequenceStoreId=store, id=job, WaiterConfig=QUICK
+        )
+        found = self.omics.get_read_set_import_job(sequenceStoreId=store, id=job)
+        answer = self.omics.get_read_set(
+            sequenceStoreId=store, id=found["sources"][0]["readSetId"], partNumber=1
+        )
+        return answer["payload"].read(), self.stored() - before
+
+    def test_an_import_from_a_drop_bucket_moves_no_data(self):
+        store = self.store("dropped")
+        tags = {"Tags": [{"Key": "readvault:dropOf", "Value": store}]}
+        self.s3.create_bucket(Bucket="dropped", CreateBucketConfiguration=tags)
+        dropped, plain = fastq(60_000, 1), fastq(60_000, 2)
+        found, grown = self.imported(store, "dropped", dropped)
+        self.assertEqual(found, dropped)
+        self.assertLess(grown, len(dropped) // 20)
+        # The read set does not need the object any more.
+        self.s3.delete_object(Bucket="dropped", Key="reads.fastq")
+        found, grown = self.imported(store, "drop", plain)
+        self.assertEqual(found, plain)
+        self.assertGreater(grown, len(plain) // 2, "an import from any other bucket does")
+        absent = {"Tags": [{"Key": "readvault:dropOf", "Value": "9999999999"}]}
+        with self.assertRaises(ClientError):
+            self.s3.create_bucket(Bucket="nowhere", CreateBucketConfiguration=absent)
+
     def test_sources_are_checked_at_the_start(self):
         store = self.store("checks")
         start = self.omics.start_read_set_import_job

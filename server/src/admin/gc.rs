@@ -49,5 +49,11 @@ fn text(cycle: &Cycle, dry_run: bool) -> String {
             "\nleft alone: {stores} stores with files that can't be opened (disabled keys?)"
         );
     }
+    if cycle.packs_missing > 0 {
+        let packs = cycle.packs_missing;
+        text += &format!(
+            "\nmissing: {packs} packs that hold parts of files; the log names them. Bring them back from a backup"
+        );
+    }
     text
 }

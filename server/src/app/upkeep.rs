@@ -95,6 +95,21 @@ impl Upkeep {
 /// Whether something that ended at `ended` is due again, or was never done; never with 0 hours.
 fn is_due(ended: readvault_store::Result<Option<u64>>, hours: u64) -> bool {
     let Ok(ended) = ended else { return false };
-    let interval = hours.saturating_mul(HOUR_MS);
-    hours > 0 && System.unix_ms().saturating_sub(ended.unwrap_or(0)) >= interval
+    hours > 0 && is_over(ended.unwrap_or(0), hours.saturating_mul(HOUR_MS), System.unix_ms())
+}
+
+/// Whether `interval` has passed since `ended`, or the clock was ahead then: nobody knows how long ago that was.
+fn is_over(ended: u64, interval: u64, now: u64) -> bool {
+    now.checked_sub(ended).is_none_or(|since| since >= interval)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_ahead_puts_no_upkeep_off() {
+        assert!(is_over(0, HOUR_MS, HOUR_MS) && !is_over(1, HOUR_MS, HOUR_MS));
+        assert!(is_over(HOUR_MS + 1, HOUR_MS, HOUR_MS));
+    }
 }

@@ -154,7 +154,7 @@ impl LocalChunkStore {
             let length = file.length().map_err(error::io(format!("pack {pack}")))?;
             let bytes = FileBytes { file: &*file, length, unread: Cell::default() };
             let mut contents = read_pack_of(pack, &bytes, &vault_key);
-            contents.damaged.extend(bytes.unread.take());
+            contents.unread = bytes.unread.take();
             Ok(contents)
         })
         .await

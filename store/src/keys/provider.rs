@@ -1,8 +1,15 @@
 //! Who wraps keys.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use readvault_ambient::Entropy;
 
 use super::{Context, keyring};
@@ -14,8 +21,8 @@ use crate::{
 const KEY_ID_BYTES_MAX: usize = 2048;
 const WRAPPED_BYTES_MAX: usize = 16 << 10;
 
-/// Name of the one key of a [`MemoryKeyProvider`].
-const MEMORY_KEY: &str = "memory/v1";
+/// What the names of a [`MemoryKeyProvider`]'s keys begin with; their number follows, from 1.
+const MEMORY_KEY: &str = "memory/v";
 
 /// What kind of provider wrapped a key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -103,37 +110,38 @@ pub trait MasterKeys: Send + Sync + fmt::Debug {
     fn retire(&self, name: &str) -> Result<()>;
 }
 
-/// A keyring of one root key that lives in memory, and that tests can disable.
+/// A keyring that lives in memory, and that tests can disable.
 #[derive(Debug)]
 pub struct MemoryKeyProvider {
-    root: RootKey,
-    entropy: std::sync::Arc<dyn Entropy>,
-    disabled: std::sync::atomic::AtomicBool,
-    calls: std::sync::atomic::AtomicU64,
+    /// By their numbers; none where one was retired, and never for the last.
+    roots: Mutex<Vec<Option<RootKey>>>,
+    entropy: Arc<dyn Entropy>,
+    disabled: AtomicBool,
+    calls: AtomicU64,
 }
 
 impl MemoryKeyProvider {
     /// A provider with a new root key.
     #[must_use]
-    pub fn new(entropy: std::sync::Arc<dyn Entropy>) -> Self {
-        let root = RootKey::draw(&*entropy);
-        Self { root, entropy, disabled: false.into(), calls: 0.into() }
+    pub fn new(entropy: Arc<dyn Entropy>) -> Self {
+        let roots = Mutex::new(vec![Some(RootKey::draw(&*entropy))]);
+        Self { roots, entropy, disabled: false.into(), calls: 0.into() }
     }
 
     /// Disables or enables the master key.
     pub fn set_available(&self, available: Available) {
-        self.disabled.store(available == Available::No, std::sync::atomic::Ordering::SeqCst);
+        self.disabled.store(available == Available::No, Ordering::SeqCst);
     }
 
     /// How many calls were made.
     #[must_use]
     pub fn calls(&self) -> u64 {
-        self.calls.load(std::sync::atomic::Ordering::SeqCst)
+        self.calls.load(Ordering::SeqCst)
     }
 
     fn check(&self) -> Result<()> {
-        self.calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        if self.disabled.load(std::sync::atomic::Ordering::SeqCst) {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        if self.disabled.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::KeyUnavailable, "the master key is disabled"));
         }
         Ok(())
@@ -149,30 +157,77 @@ pub enum Available {
     No,
 }
 
+impl MemoryKeyProvider {
+    fn wrap(&self, key: &DataKey, context: &Context) -> WrappedKey {
+        let roots = self.roots.lock();
+        let root = roots.last().and_then(Option::as_ref).expect("the newest is never retired");
+        let bytes = keyring::wrap(root, key, context, &*self.entropy);
+        WrappedKey { kind: WrapKind::Keyring, key_id: name(roots.len()), bytes }
+    }
+}
+
+fn name(number: usize) -> String {
+    format!("{MEMORY_KEY}{number}")
+}
+
 #[async_trait]
 impl KeyProvider for MemoryKeyProvider {
     fn newest(&self) -> String {
-        MEMORY_KEY.into()
+        name(self.roots.lock().len())
     }
 
     async fn generate(&self, context: &Context) -> Result<(DataKey, WrappedKey)> {
         self.check()?;
         let key = DataKey::draw(&*self.entropy);
-        let bytes = keyring::wrap(&self.root, &key, context, &*self.entropy);
-        Ok((key, WrappedKey { kind: WrapKind::Keyring, key_id: MEMORY_KEY.into(), bytes }))
+        let wrapped = self.wrap(&key, context);
+        Ok((key, wrapped))
     }
 
     async fn unwrap(&self, wrapped: &WrappedKey, context: &Context) -> Result<DataKey> {
         self.check()?;
-        if (wrapped.kind, &*wrapped.key_id) != (WrapKind::Keyring, MEMORY_KEY) {
-            return Err(Error::new(ErrorKind::KeyUnavailable, "unknown master key"));
-        }
-        Ok(keyring::unwrap(&self.root, &wrapped.bytes, context)?)
+        let number = wrapped.key_id.strip_prefix(MEMORY_KEY).and_then(|number| number.parse().ok());
+        let at = number.filter(|_| wrapped.kind == WrapKind::Keyring).unwrap_or(0_usize);
+        let roots = self.roots.lock();
+        let root = at.checked_sub(1).and_then(|at| roots.get(at)?.as_ref());
+        let unknown = || Error::new(ErrorKind::KeyUnavailable, "unknown master key");
+        Ok(keyring::unwrap(root.ok_or_else(unknown)?, &wrapped.bytes, context)?)
     }
 
     async fn rewrap(&self, wrapped: &WrappedKey, context: &Context) -> Result<WrappedKey> {
         let key = self.unwrap(wrapped, context).await?;
-        let bytes = keyring::wrap(&self.root, &key, context, &*self.entropy);
-        Ok(WrappedKey { bytes, ..wrapped.clone() })
+        Ok(self.wrap(&key, context))
+    }
+}
+
+impl MasterKeys for MemoryKeyProvider {
+    fn names(&self) -> Vec<String> {
+        let roots = self.roots.lock();
+        let here = roots.iter().enumerate().filter(|(_, root)| root.is_some());
+        here.map(|(at, _)| name(at + 1)).collect()
+    }
+
+    fn add(&self) -> Result<String> {
+        let mut roots = self.roots.lock();
+        roots.push(Some(RootKey::draw(&*self.entropy)));
+        Ok(name(roots.len()))
+    }
+
+    fn retire(&self, retired: &str) -> Result<()> {
+        let mut roots = self.roots.lock();
+        let newest = roots.len() - 1;
+        match roots
+            .iter()
+            .enumerate()
+            .position(|(at, root)| root.is_some() && name(at + 1) == retired)
+        {
+            None => Err(Error::new(ErrorKind::NotFound, "master key")),
+            Some(at) if at == newest => {
+                Err(Error::new(ErrorKind::Precondition, "the newest master key stays"))
+            }
+            Some(at) => {
+                roots[at] = None;
+                Ok(())
+            }
+        }
     }
 }

@@ -72,9 +72,19 @@ pub struct PackContents {
     pub batches: Vec<ReadBatch>,
     /// How it ends.
     pub end: PackEnd,
-    /// Stretches that could not be walked before the end, or not be read: damage, even where a footer
-    /// still tells what lay there.
+    /// Stretches before the end that could not be walked: damage, even where a footer still tells
+    /// what lay there.
     pub damaged: Vec<Range<u64>>,
+    /// The stretch in which reads failed, if any: another reading may tell more than this one.
+    pub unread: Option<Range<u64>>,
+}
+
+impl PackContents {
+    /// Whether all that lies before the end was read and walked.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.damaged.is_empty() && self.unread.is_none()
+    }
 }
 
 /// Reads the pack `bytes`. Trusts nothing that no authentic index covers; the records themselves
@@ -99,7 +109,13 @@ pub fn read_pack_of(pack: PackId, bytes: &dyn PackBytes, vk: &VaultKey) -> PackC
     let header = PackHeader { pack, writer: WriterId([0; 16]) };
     if bytes.length() <= PACK_HEADER_BYTES as u64 {
         let end = PackEnd::Torn(0..bytes.length());
-        return PackContents { header, batches: Vec::new(), end, damaged: Vec::new() };
+        return PackContents {
+            header,
+            batches: Vec::new(),
+            end,
+            damaged: Vec::new(),
+            unread: None,
+        };
     }
     let mut contents = read_behind(header, None, bytes, vk);
     contents.damaged.insert(0, 0..PACK_HEADER_BYTES as u64);
@@ -132,7 +148,8 @@ fn read_behind(
         None if closed => PackEnd::Closed,
         None => PackEnd::Open,
     };
-    PackContents { header, batches: walk.batches.into_values().collect(), end, damaged }
+    let batches = walk.batches.into_values().collect();
+    PackContents { header, batches, end, damaged, unread: None }
 }
 
 /// The footer of a pack that has a sound one: where it begins, and the index records that it repeats.
@@ -155,7 +172,8 @@ pub fn read_closed(header: &[u8], footer: &[u8], vk: &VaultKey) -> Option<PackCo
         let (number, index) = BatchIndex::open(record, header.pack, vk).ok()?;
         batches.push(ReadBatch { number, index, hash: chain_hash(record) });
     }
-    Some(PackContents { header, batches, end: PackEnd::Closed, damaged: Vec::new() })
+    let end = PackEnd::Closed;
+    Some(PackContents { header, batches, end, damaged: Vec::new(), unread: None })
 }
 
 struct Walk<'a> {

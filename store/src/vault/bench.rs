@@ -20,7 +20,7 @@ pub(super) struct Bench {
     pub(super) catalog: Arc<MemoryCatalog>,
     pub(super) provider: Arc<MemoryKeyProvider>,
     pub(super) store: Store,
-    _directory: tempfile::TempDir,
+    _directory: Option<tempfile::TempDir>,
 }
 
 /// A file that was put, and the item to delete it by.
@@ -48,7 +48,17 @@ impl Bench {
         let made = MemoryVault::new(directory.path(), pack_bytes).await.unwrap();
         let MemoryVault { vault, catalog, provider } = made;
         let store = vault.create_store("123456789012", DomainChoice::Own).await.unwrap();
-        Self { vault, catalog, provider, store, _directory: directory }
+        Self { vault, catalog, provider, store, _directory: Some(directory) }
+    }
+
+    /// The same over a vault that stands on something else.
+    pub(super) fn of(
+        vault: Vault,
+        catalog: Arc<MemoryCatalog>,
+        provider: Arc<MemoryKeyProvider>,
+        store: Store,
+    ) -> Self {
+        Self { vault, catalog, provider, store, _directory: None }
     }
 
     pub(super) async fn spec(&self) -> FileSpec {

@@ -58,6 +58,9 @@ pub struct Cycle {
     pub bytes_dropped: u64,
     /// Stores that have a manifest which could not be opened: nothing of their domains was dropped.
     pub skipped: BTreeSet<StoreId>,
+    /// Packs that rows name and that are gone: what they held is lost here, and known by its rows alone.
+    #[serde(default)]
+    pub packs_missing: u64,
     /// What compaction did after it.
     pub compaction: Compaction,
 }
@@ -75,6 +78,10 @@ impl Inner {
         cycle.manifests = marked.manifests;
         self.sweep(&lease, (&marks, &marked.spared), options, (&mut packs, &mut cycle)).await?;
         cycle.skipped = marked.skipped;
+        for pack in packs.missing(&*self.chunks).await? {
+            tracing::error!(%pack, "a pack is missing: bring it back from a backup");
+            cycle.packs_missing += 1;
+        }
         cycle.compaction = self.compact(&packs, options).await?;
         cycle.ended_ms = self.clock.unix_ms();
         if !options.dry_run {

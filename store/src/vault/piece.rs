@@ -79,7 +79,12 @@ impl Piece {
                 Some(opened) => opened,
                 None => match inner.chunks.read(place.extent(&span)).await {
                     Err(cause) if cause.kind() == ErrorKind::NotFound => {
-                        place = Arc::new(place.again(inner).await?);
+                        let again = place.again(inner).await?;
+                        // Rows move before their pack goes.
+                        if (again.pack, again.record) == (place.pack, place.record) {
+                            return Err(Error::corrupt(format!("pack {} is missing", place.pack)));
+                        }
+                        place = Arc::new(again);
                         continue;
                     }
                     sealed => place.opener.open(&span, &sealed?),

@@ -31,9 +31,8 @@ pub(super) async fn recover(inner: &Inner, packs: &[PackContents]) -> Result<()>
     }
     inner.chunks.acknowledge(version);
     agree(inner, packs).await?;
-    // What can't be read now may say more to the next start.
-    let whole = packs.iter().filter(|pack| pack.damaged.is_empty());
-    settle(inner, &whole.map(|pack| pack.header.pack).collect::<Vec<_>>()).await
+    let read = packs.iter().filter(|pack| pack.unread.is_none());
+    settle(inner, &read.map(|pack| pack.header.pack).collect::<Vec<_>>()).await
 }
 
 /// Commits this writer's own row; gives the version of that commit.

@@ -87,7 +87,8 @@ pub enum Damaged {
     Manifest(ManifestId),
     /// A record that nothing refers to, or bytes between records: nobody misses them.
     Dead,
-    /// The index of a batch, which the pack's footer repeats, or the pack's header.
+    /// The index of a batch, which the pack's footer repeats, the pack's header or footer, or a stretch that can't
+    /// be read.
     Frame,
 }
 

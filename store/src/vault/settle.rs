@@ -70,7 +70,7 @@ impl Inner {
         for pack in packs.into_iter().filter(|pack| !held.contains(pack)) {
             // What was left without a footer is a start's to judge.
             if let Some(contents) = self.chunks.footer(pack).await?
-                && contents.damaged.is_empty()
+                && contents.is_whole()
                 && self.made_to_agree(&contents).await?
             {
                 settled.push(pack);
@@ -95,29 +95,10 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering::SeqCst},
-    };
-
-    use readvault_ambient::{System, testing::ManualClock};
-
     use super::*;
-    use crate::{
-        catalog::memory::MemoryCatalog,
-        chunk_store::ChunkStore,
-        disk::{
-            memory::MemoryDisk,
-            observed::{ObservedDisk, Observer, Operation, Verdict},
-        },
-        ids::ManifestId,
-        keys::MemoryKeyProvider,
-        pack::Batch,
-        vault::{
-            Committed, VaultCommit,
-            bench::{Bench, noise},
-            conformance::Parts,
-        },
+    use crate::vault::{
+        Committed, VaultCommit,
+        bench::{Bench, noise},
     };
 
     /// So small that every batch has a pack of its own; more than the header of a pack.
@@ -166,60 +147,5 @@ mod tests {
             bench.vault.settle_packs().await.unwrap();
         }
         assert_eq!(left(&bench).await, 0);
-    }
-
-    /// Reads of packs that succeed before all fail; below zero none fails.
-    #[derive(Debug)]
-    struct Reads(AtomicI64);
-
-    impl Observer for Reads {
-        fn begin(&self, operation: &Operation<'_>) -> Verdict {
-            const EIO: i32 = 5;
-            let Operation::Read(path) = operation else { return Verdict::Go(0) };
-            let is_pack = path.extension().is_some_and(|extension| extension == "pack");
-            let left = self.0.load(SeqCst);
-            if !is_pack || left < 0 {
-                return Verdict::Go(0);
-            }
-            if left == 0 {
-                return Verdict::Fail(EIO);
-            }
-            self.0.store(left - 1, SeqCst);
-            Verdict::Go(0)
-        }
-
-        fn end(&self, _: &Operation<'_>, _: u64) {}
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_pack_that_a_start_could_not_read_whole_is_read_by_the_next() {
-        let (files, catalog) = (MemoryDisk::default(), Arc::new(MemoryCatalog::new()));
-        let reads = Arc::new(Reads(AtomicI64::new(-1)));
-        let provider = Arc::new(MemoryKeyProvider::new(Arc::new(System)));
-        let start = || {
-            let parts = Parts {
-                disk: Arc::new(ObservedDisk::new(Arc::new(files.clone()), reads.clone())),
-                directory: "/vault".into(),
-                pack_bytes_max: 1 << 20,
-                provider: provider.clone(),
-                clock: Arc::new(ManualClock::at(0)),
-                entropy: Arc::new(System),
-            };
-            parts.start(|_| Ok(catalog.clone()))
-        };
-        let first = start().await.unwrap();
-        for id in [1, 2, 3] {
-            let batch = Batch { voids: vec![ManifestId([id; 16])], ..Batch::default() };
-            let _durable = first.chunks.append(batch).await.unwrap();
-        }
-        let pack = first.chunks.packs().unwrap();
-        files.lose_power(0);
-        for (succeed, left) in [(4, 1), (-1, 0)] {
-            reads.0.store(succeed, SeqCst);
-            let again = start().await.unwrap();
-            assert_eq!(unsettled(&*catalog, pack.clone()).await.unwrap().len(), left);
-            files.lose_power(0);
-            drop(again);
-        }
     }
 }

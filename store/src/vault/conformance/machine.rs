@@ -10,7 +10,7 @@ use super::{
 use crate::{
     ErrorKind, Result,
     catalog::{RowKey, Table, memory::Fault},
-    keys::{Available, FRESH_MS_MAX},
+    keys::{Available, FRESH_MS_MAX, MasterKeys},
     vault::{
         BodyError, CHUNKS, Committed, DomainChoice, FileRole, FileSpec, GcOptions,
         INLINE_BYTES_MAX, Item, ItemKind, Metadata, Removal, ScrubOptions, SlotChoice, StageError,
@@ -106,6 +106,7 @@ impl Machine<'_> {
             Step::Restart(end) => return self.restart(*end).await,
             Step::Wait(ms) => self.world.clock().set(self.now() + u64::from(*ms)),
             Step::Key(available) => self.key(*available),
+            Step::Rotate => self.rotate().await,
             Step::Erase(name) => self.erase(*name).await,
             Step::Collect(dead_percent) => self.collect(*dead_percent).await,
             Step::Settle => self.settle().await,
@@ -322,6 +323,22 @@ impl Machine<'_> {
         provider.set_available(if available { Available::Yes } else { Available::No });
         self.disabled_since =
             if available { None } else { self.disabled_since.or(Some(self.now())) };
+    }
+
+    async fn rotate(&self) {
+        let (provider, keys) = (self.world.provider(), &self.running.keys);
+        let older = provider.names();
+        provider.add().expect("there is room for another");
+        let rewrapped = keys.rewrap(&|_, _| {}).await;
+        if self.disabled_since.is_some() {
+            let cause =
+                rewrapped.expect_err("keys can't be wrapped by a master key that is disabled");
+            return assert_eq!(cause.kind(), ErrorKind::KeyUnavailable);
+        }
+        rewrapped.expect("keys can be wrapped again at any time");
+        for name in older {
+            keys.retire(provider, &name).await.expect("nothing is wrapped under it any more");
+        }
     }
 
     async fn erase(&mut self, name: u8) {

@@ -37,6 +37,8 @@ pub enum Step {
     Wait(u32),
     /// Enables or disables the master key.
     Key(bool),
+    /// Adds a master key, wraps all keys again under it, and retires the older ones.
+    Rotate,
     /// Erases the shred slot of a file that has its own.
     Erase(u8),
     /// Collects garbage, and compacts packs with this share of dead bytes, in percent.
@@ -132,6 +134,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(Step::Restart),
         2 => prop_oneof![1..1_000_u32, 30_000..70_000_u32, Just(1_000_000)].prop_map(Step::Wait),
         2 => prop_oneof![1 => Just(false), 3 => Just(true)].prop_map(Step::Key),
+        1 => Just(Step::Rotate),
         1 => name().prop_map(Step::Erase),
         5 => prop_oneof![Just(30_u8), Just(1), Just(100)].prop_map(Step::Collect),
         3 => Just(Step::Settle),

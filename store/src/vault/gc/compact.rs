@@ -38,7 +38,8 @@ pub struct Compaction {
     pub records_moved: u64,
     /// Bytes of these.
     pub bytes_moved: u64,
-    /// Packs that were left because a record in them is damaged or its manifest is not committed yet.
+    /// Packs that were left, because they or a record in them can't be read or are damaged, or a manifest in
+    /// them is not committed yet.
     pub packs_left: u64,
 }
 
@@ -49,11 +50,13 @@ struct Living {
     row: Row,
 }
 
-/// Whether everything that lives in a pack has left it.
-#[derive(PartialEq, Eq)]
-enum Moved {
-    All,
-    NotAll,
+/// What was found among some records of a pack.
+#[derive(Default)]
+struct Found {
+    /// Bytes of the records that rows name.
+    living: u64,
+    /// Whether one of them could not be moved.
+    stays: bool,
 }
 
 impl Inner {
@@ -79,7 +82,7 @@ impl Inner {
         done.packs_left += left.len() as u64;
         let voids = Voids::of(&*self.chunks, &going).await?;
         for pack in going {
-            self.compact_pack(pack, &voids, &mut done).await?;
+            self.compact_pack(pack, packs.live(pack.pack), &voids, &mut done).await?;
         }
         Ok(done)
     }
@@ -99,19 +102,33 @@ impl Inner {
     async fn compact_pack(
         &self,
         pack: PackInfo,
+        live: u64,
         voids: &Voids,
         done: &mut Compaction,
     ) -> Result<()> {
-        let contents = self.chunks.summary(pack.pack).await?;
-        let mut moved = if contents.damaged.is_empty() { Moved::All } else { Moved::NotAll };
+        let contents = match self.chunks.summary(pack.pack).await {
+            Ok(contents) => contents,
+            Err(cause) => {
+                tracing::error!(pack = %pack.pack, %cause, "a pack can't be read and stays");
+                done.packs_left += 1;
+                return Ok(());
+            }
+        };
+        let (mut stays, mut living) = (!contents.is_whole(), 0);
         let entries: Vec<_> =
             contents.batches.iter().flat_map(|batch| batch.index.records.iter().copied()).collect();
         for some in runs(&entries) {
-            if self.move_records(pack.pack, some, done).await? == Moved::NotAll {
-                moved = Moved::NotAll;
-            }
+            let found = self.move_records(pack.pack, some, done).await?;
+            stays |= found.stays;
+            living += found.living;
         }
-        if moved == Moved::NotAll {
+        // Behind the last index that is authentic lies a batch that was not finished, or one whose index has
+        // decayed since: then rows name records of it.
+        if matches!(contents.end, PackEnd::Torn(_)) && living < live {
+            tracing::error!(pack = %pack.pack, "rows name records that no index tells of; the pack stays");
+            stays = true;
+        }
+        if stays {
             done.packs_left += 1;
             return Ok(());
         }
@@ -133,27 +150,26 @@ impl Inner {
         pack: PackId,
         entries: &[IndexEntry],
         done: &mut Compaction,
-    ) -> Result<Moved> {
-        let living = self.living(pack, entries).await?;
+    ) -> Result<Found> {
+        let mut found = Found::default();
         let mut records = Vec::new();
         let mut sound = Vec::new();
-        let mut moved = Moved::All;
-        for one in living {
-            let (offset, length) = (one.entry.offset, one.entry.length);
-            let bytes = self.chunks.read(Extent { pack, offset, length }).await?;
-            match SealedRecord::stored(one.entry.name, bytes) {
+        for one in self.living(pack, entries).await? {
+            found.living += u64::from(one.entry.length);
+            match self.record_of(pack, &one.entry).await {
                 Ok(record) => {
                     records.push(record);
                     sound.push(one);
                 }
                 Err(cause) => {
-                    tracing::error!(%pack, offset, %cause, "a record is damaged and stays where it is");
-                    moved = Moved::NotAll;
+                    let offset = one.entry.offset;
+                    tracing::error!(%pack, offset, %cause, "a record can't be read and stays where it is");
+                    found.stays = true;
                 }
             }
         }
         if records.is_empty() {
-            return Ok(moved);
+            return Ok(found);
         }
         let bytes = records.iter().map(|record| record.bytes().len() as u64).sum::<u64>();
         let count = records.len() as u64;
@@ -164,7 +180,13 @@ impl Inner {
         self.point(sound, receipt.extents()).await?;
         done.records_moved += count;
         done.bytes_moved += bytes;
-        Ok(moved)
+        Ok(found)
+    }
+
+    async fn record_of(&self, pack: PackId, entry: &IndexEntry) -> Result<SealedRecord> {
+        let (offset, length) = (entry.offset, entry.length);
+        let bytes = self.chunks.read(Extent { pack, offset, length }).await?;
+        Ok(SealedRecord::stored(entry.name, bytes)?)
     }
 
     /// Those of `entries` that a row names at this place, and their rows.

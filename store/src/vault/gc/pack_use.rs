@@ -1,6 +1,6 @@
 //! How many bytes of each pack still live.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::Result;
 use crate::{
@@ -35,7 +35,14 @@ impl PackUse {
         Ok(packs)
     }
 
-    fn live(&self, pack: PackId) -> u64 {
+    /// The packs that rows name and that are not here.
+    pub(super) async fn missing(&self, chunks: &dyn ChunkStore) -> Result<Vec<PackId>> {
+        let here: HashSet<_> = chunks.list().await?.into_iter().map(|pack| pack.pack).collect();
+        Ok(self.0.keys().filter(|pack| !here.contains(*pack)).copied().collect())
+    }
+
+    /// Bytes of the records in `pack` that rows name.
+    pub(super) fn live(&self, pack: PackId) -> u64 {
         self.0.get(&pack).copied().unwrap_or(0)
     }
 }

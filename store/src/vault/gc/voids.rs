@@ -43,11 +43,13 @@ impl Voids {
     /// still written lies behind these voids, which therefore say nothing of it.
     ///
     /// # Errors
-    /// `Unavailable`.
+    /// `Unavailable` when the packs can't be listed.
     pub(super) async fn of(chunks: &dyn ChunkStore, going: &[PackInfo]) -> Result<Self> {
         let mut voids = Self::default();
         for pack in going {
-            for batch in chunks.summary(pack.pack).await?.batches {
+            // Without one that can't be read now: nothing is dropped of what was not asked for.
+            let Ok(contents) = chunks.summary(pack.pack).await else { continue };
+            for batch in contents.batches {
                 let ids = batch.index.voids.iter().map(|id| (*id, Holders::None));
                 voids.holders.extend(ids);
             }
@@ -60,7 +62,7 @@ impl Voids {
                 voids.unsure = true;
                 continue;
             };
-            voids.unsure |= !contents.damaged.is_empty();
+            voids.unsure |= !contents.is_whole();
             let records = contents.batches.iter().flat_map(|batch| &batch.index.records);
             for record in records {
                 if let RecordName::Manifest(id) = record.name

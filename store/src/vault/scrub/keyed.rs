@@ -10,7 +10,7 @@ use crate::{
     chunk_store::Extent,
     ids::{ManifestId, StoreId},
     manifest::{ManifestHead, ManifestRow},
-    vault::{Inner, MANIFESTS, Store, chunk_row},
+    vault::{Inner, MANIFESTS, Store, chunk_row, manifest_row},
 };
 
 /// Entries that are looked up at once.
@@ -36,8 +36,15 @@ impl Inner {
                 let id = row.key[..].try_into().map(ManifestId);
                 let id = id.map_err(|_| Error::corrupt("the row of a manifest"))?;
                 match self.open_all(id, scrub, pace).await {
-                    // Deleted meanwhile.
-                    Err(cause) if cause.kind() == ErrorKind::NotFound => {}
+                    // Deleted or moved meanwhile; else its pack is gone.
+                    Err(cause) if cause.kind() == ErrorKind::NotFound => {
+                        let found = self.catalog.read(&[manifest_row(id)]).await?;
+                        if found == [Some(row.clone())] {
+                            let row = ManifestRow::decode(&row.value)?;
+                            let what = Damaged::Manifest(id);
+                            scrub.found(Damage { pack: row.pack, offset: row.offset, what });
+                        }
+                    }
                     Err(cause) if cause.kind() == ErrorKind::KeyUnavailable => {
                         scrub.closed_files += 1
                     }
@@ -88,7 +95,8 @@ impl Inner {
     async fn open_chunk(&self, store: &Store, entry: &ChunkRef, scrub: &mut Scrub) -> Result<u64> {
         let domain = self.keys.open_epoch(store, entry.epoch).await?;
         let key = chunk_row(entry.domain, entry.id);
-        let found = self.catalog.read(&[key]).await?.into_iter().next().flatten();
+        let found = self.catalog.read(std::slice::from_ref(&key)).await?.into_iter().next();
+        let found = found.flatten();
         let found =
             found.ok_or_else(|| Error::corrupt(format!("chunk {} has no row", entry.id)))?;
         let row = ChunkRow::decode(&found.value)?;
@@ -104,7 +112,13 @@ impl Inner {
                 ChunkHeader::decode(&record).is_ok_and(|header| header == row.header(entry.id))
                     && open_record(&record, entry, size, keys).is_ok()
             }
-            Err(cause) if cause.kind() == ErrorKind::NotFound => return Err(cause),
+            // Moved, or deleted with its file: an unchanged row names a pack that is gone.
+            Err(cause)
+                if cause.kind() == ErrorKind::NotFound
+                    && self.catalog.read(&[key]).await? != [Some(found)] =>
+            {
+                return Err(cause);
+            }
             Err(_) => false,
         };
         scrub.opened += 1;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Damage, Damaged, Pace, Scrub};
 use crate::{
-    Result,
+    ErrorKind, Result,
     chunk_store::{Extent, PackInfo},
     ids::PackId,
     pack::{BatchIndex, IndexEntry, PackContents, PackEnd, ReadBatch, SealedRecord},
@@ -21,9 +21,16 @@ impl Inner {
         scrub: &mut Scrub,
         pace: &Pace<'_>,
     ) -> Result<()> {
-        let contents = self.chunks.summary(pack.pack).await?;
         let frame = |offset| Damage { pack: pack.pack, offset, what: Damaged::Frame };
-        for damaged in &contents.damaged {
+        let contents = match self.chunks.summary(pack.pack).await {
+            Err(cause) if cause.kind() != ErrorKind::NotFound => {
+                tracing::error!(pack = %pack.pack, %cause, "a pack can't be read");
+                scrub.found(frame(0));
+                return Ok(());
+            }
+            contents => contents?,
+        };
+        for damaged in contents.damaged.iter().chain(&contents.unread) {
             scrub.found(frame(damaged.start));
         }
         for batch in &contents.batches {
@@ -58,8 +65,8 @@ impl Inner {
         let stored = match self.chunks.read(Extent { pack, offset: first.offset, length }).await {
             Ok(stored) => Some(stored),
             // A sector that can't be read, or a pack cut short: record by record, to tell which.
-            Err(cause) if cause.kind() != crate::ErrorKind::NotFound && entries.len() > 1 => None,
-            Err(cause) if cause.kind() == crate::ErrorKind::NotFound => return Err(cause),
+            Err(cause) if cause.kind() != ErrorKind::NotFound && entries.len() > 1 => None,
+            Err(cause) if cause.kind() == ErrorKind::NotFound => return Err(cause),
             Err(_) => Some(Bytes::new()),
         };
         let Some(stored) = stored else {

@@ -2,7 +2,7 @@
 //!
 //! Each scenario runs with random schedules and with PCT at depth 3, which finds every fault that needs at
 //! most three orderings to go wrong with a known probability. `READVAULT_SCHEDULES` sets how many of each
-//! a scenario takes, `READVAULT_SEED` which; `READVAULT_LONG=1` takes many.
+//! a scenario takes, `READVAULT_SEED` which, `READVAULT_LONG=1` takes many.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
@@ -31,12 +31,19 @@ const SCHEDULES: [usize; 2] = [150, 13_000];
 /// Sealing and parsing take more stack than shuttle gives by itself.
 const STACK_BYTES: usize = 512 << 10;
 
+/// A seed that no earlier run had.
+fn drawn() -> u64 {
+    let since = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos());
+    since as u64 >> 16
+}
+
 /// Runs `scenario` with many schedules.
 fn check(name: &str, scenario: impl Fn() + Send + Sync + 'static) {
     let variable = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let long = usize::from(variable("READVAULT_LONG") == Some(1));
     let schedules = variable("READVAULT_SCHEDULES").map_or(SCHEDULES[long], |n| n as usize);
-    let seed = variable("READVAULT_SEED").unwrap_or(1);
+    let seed = variable("READVAULT_SEED").unwrap_or_else(drawn);
+    eprintln!("campaign schedules {name}: seed {seed}");
     let scenario = Arc::new(scenario);
     let mut config = Config::new();
     config.stack_size = STACK_BYTES;
