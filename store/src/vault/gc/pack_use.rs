@@ -18,6 +18,13 @@ impl PackUse {
         *self.0.entry(pack).or_default() += bytes;
     }
 
+    /// A row that named so many bytes is gone.
+    pub(super) fn forget(&mut self, pack: PackId, bytes: u64) {
+        if let Some(live) = self.0.get_mut(&pack) {
+            *live = live.saturating_sub(bytes);
+        }
+    }
+
     /// The packs of which at least `dead_percent` is dead, the emptiest first; never one that is still
     /// written.
     pub(super) async fn candidates(
@@ -38,7 +45,12 @@ impl PackUse {
     /// The packs that rows name and that are not here.
     pub(super) async fn missing(&self, chunks: &dyn ChunkStore) -> Result<Vec<PackId>> {
         let here: HashSet<_> = chunks.list().await?.into_iter().map(|pack| pack.pack).collect();
-        Ok(self.0.keys().filter(|pack| !here.contains(*pack)).copied().collect())
+        Ok(self
+            .0
+            .iter()
+            .filter(|(pack, live)| **live > 0 && !here.contains(*pack))
+            .map(|(pack, _)| *pack)
+            .collect())
     }
 
     /// Bytes of the records in `pack` that rows name.

@@ -7,7 +7,7 @@ use crate::{
     Error, ErrorKind, Result,
     catalog::{Commit, Durability, Fold, Outcome, PAGE_ITEMS_MAX, Row, RowKey, ScanRange},
     chunk::{ChunkId, ChunkRow},
-    ids::DomainId,
+    ids::{DomainId, PackId},
     vault::{CHUNKS, Inner},
 };
 
@@ -18,6 +18,7 @@ const AGE: u32 = 2;
 struct Dead {
     row: RowKey,
     version: u64,
+    pack: PackId,
     bytes: u64,
 }
 
@@ -41,15 +42,17 @@ impl Inner {
                 let old = chunk.gc_epoch.saturating_add(AGE) <= lease.epoch;
                 if old && !spared.contains(&domain) && !marks.has(id.into()) {
                     let (row, version) = (RowKey::new(CHUNKS, row.key), row.version);
-                    dead.push(Dead { row, version, bytes });
+                    dead.push(Dead { row, version, pack: chunk.pack, bytes });
                 } else {
                     cycle.chunks_kept += 1;
-                    packs.add(chunk.pack, bytes);
                 }
+                packs.add(chunk.pack, bytes);
             }
             if !options.dry_run {
                 dead = self.drop_rows(lease, dead).await?;
             }
+            // Not those that were chosen meanwhile.
+            dead.iter().for_each(|dead| packs.forget(dead.pack, dead.bytes));
             cycle.chunks_dropped += dead.len() as u64;
             cycle.bytes_dropped += dead.iter().map(|dead| dead.bytes).sum::<u64>();
             match next {
