@@ -22,12 +22,14 @@ from vault import LONG, Vault, wait_for
 MIB = 1 << 20
 BODY_WAIT = 30
 REQUEST_WAIT = 10
+# Resident bytes of the server at most.
+MEMORY_MAX = 256 * MIB
 
 
-def metric(vault, name, label):
+def metric(vault, name, label, kind="name"):
     with urllib.request.urlopen(f"{vault.url}/_rv/metrics", timeout=5) as answer:
         text = answer.read().decode()
-    found = re.search(rf'^{name}{{name="{label}"}} (\S+)$', text, re.MULTILINE)
+    found = re.search(rf'^{name}{{{kind}="{label}"}} (\S+)$', text, re.MULTILINE)
     return float(found.group(1)) if found else None
 
 
@@ -213,6 +215,9 @@ class Overload(unittest.TestCase):
                       f"without any work); health half within {health[len(health) // 2] * 1000:.0f} ms, "
                       f"at most {health[-1] * 1000:.0f} ms", flush=True)
                 self.assertGreater(best, 0, "requests are answered")
+                peak = metric(vault, "readvault_process_memory_bytes", "peak", kind="part")
+                print(f"peak {peak / MIB:.0f} MiB")
+                self.assertLess(peak, MEMORY_MAX)
                 if crowded >= 0.8 * client * best and health[len(health) // 2] < 0.2:
                     return
             self.fail("2,000 connections get less done, or health waits")
