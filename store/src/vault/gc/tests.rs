@@ -271,6 +271,20 @@ async fn a_void_outlives_its_pack_while_a_record_of_its_manifest_stays() {
     assert!(left.iter().all(|put| void.contains(&put.file.manifest)), "and its void with it");
 }
 
+/// So few that every batch has a pack of its own.
+const BATCH_BYTES: u64 = 64;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manifest_of_a_staged_upload_keeps_its_pack() {
+    let bench = Bench::with_pack_bytes(BATCH_BYTES).await;
+    let bytes = noise(90_000);
+    let staged = bench.stage(&bytes).await;
+    bench.put(&noise(90_000)).await;
+    assert_eq!(bench.collect().await.compaction.packs_left, 1, "no row names what is in it yet");
+    let put = bench.publish(staged, &bytes).await;
+    bench.reads_back(&put).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chunk_is_noted_before_its_row_is_looked_for() {
     let bench = Bench::new().await;
