@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use readvault_ambient::{System, testing::ManualClock};
 
 use super::{
-    DomainChoice, GcOptions, Scrub, ScrubOptions, Store,
+    Damaged, DomainChoice, GcOptions, Scrub, ScrubOptions, Store,
     bench::{Bench, noise},
     conformance::{Parts, Running},
     unsettled,
@@ -114,19 +114,22 @@ async fn scrub(bench: &Bench) -> Scrub {
     bench.vault.scrub(options, &|_| {}).await.unwrap()
 }
 
-/// The packs that hold chunks, in the order in which they were written.
-async fn packs_of_chunks(running: &Running, puts: usize) -> Vec<PackId> {
+/// The packs that hold records of such names, in the order in which they were written.
+async fn packs_of(running: &Running, wanted: impl Fn(RecordName) -> bool) -> Vec<PackId> {
     let mut found = Vec::new();
     for pack in running.chunks.packs().unwrap() {
         for batch in running.chunks.contents(pack).await.unwrap().batches {
-            if batch.index.records.iter().any(|one| matches!(one.name, RecordName::Chunk(..))) {
+            if batch.index.records.iter().any(|one| wanted(one.name)) {
                 found.push((batch.index.sequence, pack));
             }
         }
     }
     found.sort_unstable();
-    assert_eq!(found.len(), puts);
     found.into_iter().map(|(_, pack)| pack).collect()
+}
+
+fn is_chunk(name: RecordName) -> bool {
+    matches!(name, RecordName::Chunk(..))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,7 +187,7 @@ async fn one_pack_that_cannot_be_read_keeps_no_upkeep_from_the_others() {
     for put in &puts {
         bench.delete(put).await;
     }
-    let packs = packs_of_chunks(&running, 3).await;
+    let packs = packs_of(&running, is_chunk).await;
     decay.fail_reads(packs[0], 0);
     let scrubbed = scrub(&bench).await;
     assert_eq!((scrubbed.damaged, scrubbed.places.len()), (0, 1));
@@ -209,7 +212,7 @@ async fn a_pack_that_is_gone_is_told_of() {
     let store = Decay::store(&first).await;
     let bench = decay.bench(&first, &store);
     let puts = [bench.put(&noise(90_000)).await, bench.put(&noise(90_000)).await];
-    let [gone, _] = packs_of_chunks(&first, 2).await[..] else { panic!("two packs of chunks") };
+    let [gone, _] = packs_of(&first, is_chunk).await[..] else { panic!("two packs of chunks") };
     first.chunks.close().await.unwrap();
     decay.files.remove(&path(gone)).unwrap();
     let again = decay.start().await;
@@ -222,4 +225,22 @@ async fn a_pack_that_is_gone_is_told_of() {
     assert_eq!(read.unwrap_err().kind(), ErrorKind::Corrupt);
     let scrubbed = scrub(&bench).await;
     assert_eq!((scrubbed.damaged, scrubbed.places[0].pack), (1, gone));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_whose_pack_is_gone_is_told_by_a_scrub() {
+    let decay = Decay::new(BATCH_BYTES);
+    let first = decay.start().await;
+    let store = Decay::store(&first).await;
+    let put = decay.bench(&first, &store).put(&noise(90_000)).await;
+    let manifest = put.file.manifest;
+    let [gone] = packs_of(&first, |name| name == RecordName::Manifest(manifest)).await[..] else {
+        panic!("one pack of the manifest")
+    };
+    first.chunks.close().await.unwrap();
+    decay.files.remove(&path(gone)).unwrap();
+    let again = decay.start().await;
+    let scrubbed = scrub(&decay.bench(&again, &store)).await;
+    let [place] = &scrubbed.places[..] else { panic!("{scrubbed:?}") };
+    assert_eq!((place.pack, place.what), (gone, Damaged::Manifest(manifest)));
 }
