@@ -129,10 +129,8 @@ impl Writer {
         let entries: usize = batches.iter().map(|batch| batch.entry_count()).sum();
         let bytes: u64 = batches.iter().map(|batch| batch.record_bytes()).sum();
         let room = bytes + INDEX_ROOM_BYTES + 2 * INDEX_ENTRY_BYTES * entries as u64;
-        let has_room = |open: &OpenPack| {
-            open.has_room(room, self.pack_bytes_max) && open.entries + entries <= PACK_ENTRIES_MAX
-        };
-        if !self.open.as_ref().is_none_or(has_room) {
+        let max = self.pack_bytes_max;
+        if self.open.as_ref().is_some_and(|open| !open.has_room(room, entries, max)) {
             self.close();
         }
         let open = match &mut self.open {
@@ -174,10 +172,10 @@ impl Writer {
 }
 
 impl OpenPack {
-    fn has_room(&self, bytes: u64, pack_bytes_max: u64) -> bool {
+    fn has_room(&self, bytes: u64, entries: usize, pack_bytes_max: u64) -> bool {
         let index_count = self.indexes.len() as u64 + 1;
         let footer = footer_bytes(self.index_bytes + INDEX_ROOM_BYTES, index_count);
-        self.length + bytes + footer <= pack_bytes_max
+        self.length + bytes + footer <= pack_bytes_max && self.entries + entries <= PACK_ENTRIES_MAX
     }
 }
 
@@ -189,8 +187,8 @@ fn create(files: &PackFiles, chain: &Chain, open_now: &OpenNow) -> io::Result<Op
     let file = files.create(id)?;
     let unwritten = PackHeader { pack: id, writer: params.writer }.encode();
     assert_eq!(unwritten.len(), PACK_HEADER_BYTES, "a pack begins with its header");
-    let (length, entries, indexes, index_bytes) = (0, 0, Vec::new(), 0);
-    Ok(OpenPack { id, file, unwritten, length, entries, indexes, index_bytes })
+    let indexes = Vec::new();
+    Ok(OpenPack { id, file, unwritten, length: 0, entries: 0, indexes, index_bytes: 0 })
 }
 
 /// The same failure for everyone who waited for the group.

@@ -113,8 +113,8 @@ pub trait MasterKeys: Send + Sync + fmt::Debug {
 /// A keyring that lives in memory, and that tests can disable.
 #[derive(Debug)]
 pub struct MemoryKeyProvider {
-    /// By their numbers; none where one was retired, and never for the last.
-    roots: Mutex<Vec<Option<RootKey>>>,
+    /// With their numbers, the newest last; never none.
+    roots: Mutex<Vec<(u32, RootKey)>>,
     entropy: Arc<dyn Entropy>,
     disabled: AtomicBool,
     calls: AtomicU64,
@@ -124,7 +124,7 @@ impl MemoryKeyProvider {
     /// A provider with a new root key.
     #[must_use]
     pub fn new(entropy: Arc<dyn Entropy>) -> Self {
-        let roots = Mutex::new(vec![Some(RootKey::draw(&*entropy))]);
+        let roots = Mutex::new(vec![(1, RootKey::draw(&*entropy))]);
         Self { roots, entropy, disabled: false.into(), calls: 0.into() }
     }
 
@@ -137,6 +137,13 @@ impl MemoryKeyProvider {
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
+    }
+
+    fn wrap(&self, key: &DataKey, context: &Context) -> WrappedKey {
+        let roots = self.roots.lock();
+        let (number, root) = newest(&roots);
+        let bytes = keyring::wrap(root, key, context, &*self.entropy);
+        WrappedKey { kind: WrapKind::Keyring, key_id: name(*number), bytes }
     }
 
     fn check(&self) -> Result<()> {
@@ -157,23 +164,18 @@ pub enum Available {
     No,
 }
 
-impl MemoryKeyProvider {
-    fn wrap(&self, key: &DataKey, context: &Context) -> WrappedKey {
-        let roots = self.roots.lock();
-        let root = roots.last().and_then(Option::as_ref).expect("the newest is never retired");
-        let bytes = keyring::wrap(root, key, context, &*self.entropy);
-        WrappedKey { kind: WrapKind::Keyring, key_id: name(roots.len()), bytes }
-    }
+fn newest(roots: &[(u32, RootKey)]) -> &(u32, RootKey) {
+    roots.last().expect("the newest is never retired")
 }
 
-fn name(number: usize) -> String {
+fn name(number: u32) -> String {
     format!("{MEMORY_KEY}{number}")
 }
 
 #[async_trait]
 impl KeyProvider for MemoryKeyProvider {
     fn newest(&self) -> String {
-        name(self.roots.lock().len())
+        name(newest(&self.roots.lock()).0)
     }
 
     async fn generate(&self, context: &Context) -> Result<(DataKey, WrappedKey)> {
@@ -185,12 +187,11 @@ impl KeyProvider for MemoryKeyProvider {
 
     async fn unwrap(&self, wrapped: &WrappedKey, context: &Context) -> Result<DataKey> {
         self.check()?;
-        let number = wrapped.key_id.strip_prefix(MEMORY_KEY).and_then(|number| number.parse().ok());
-        let at = number.filter(|_| wrapped.kind == WrapKind::Keyring).unwrap_or(0_usize);
         let roots = self.roots.lock();
-        let root = at.checked_sub(1).and_then(|at| roots.get(at)?.as_ref());
+        let wraps = |(number, _): &&(u32, RootKey)| name(*number) == wrapped.key_id;
+        let root = roots.iter().find(wraps).filter(|_| wrapped.kind == WrapKind::Keyring);
         let unknown = || Error::new(ErrorKind::KeyUnavailable, "unknown master key");
-        Ok(keyring::unwrap(root.ok_or_else(unknown)?, &wrapped.bytes, context)?)
+        Ok(keyring::unwrap(&root.ok_or_else(unknown)?.1, &wrapped.bytes, context)?)
     }
 
     async fn rewrap(&self, wrapped: &WrappedKey, context: &Context) -> Result<WrappedKey> {
@@ -201,31 +202,25 @@ impl KeyProvider for MemoryKeyProvider {
 
 impl MasterKeys for MemoryKeyProvider {
     fn names(&self) -> Vec<String> {
-        let roots = self.roots.lock();
-        let here = roots.iter().enumerate().filter(|(_, root)| root.is_some());
-        here.map(|(at, _)| name(at + 1)).collect()
+        self.roots.lock().iter().map(|(number, _)| name(*number)).collect()
     }
 
     fn add(&self) -> Result<String> {
         let mut roots = self.roots.lock();
-        roots.push(Some(RootKey::draw(&*self.entropy)));
-        Ok(name(roots.len()))
+        let number = newest(&roots).0 + 1;
+        roots.push((number, RootKey::draw(&*self.entropy)));
+        Ok(name(number))
     }
 
     fn retire(&self, retired: &str) -> Result<()> {
         let mut roots = self.roots.lock();
-        let newest = roots.len() - 1;
-        match roots
-            .iter()
-            .enumerate()
-            .position(|(at, root)| root.is_some() && name(at + 1) == retired)
-        {
+        match roots.iter().position(|(number, _)| name(*number) == retired) {
             None => Err(Error::new(ErrorKind::NotFound, "master key")),
-            Some(at) if at == newest => {
+            Some(at) if at + 1 == roots.len() => {
                 Err(Error::new(ErrorKind::Precondition, "the newest master key stays"))
             }
             Some(at) => {
-                roots[at] = None;
+                roots.remove(at);
                 Ok(())
             }
         }

@@ -78,11 +78,12 @@ impl Inner {
         cycle.manifests = marked.manifests;
         self.sweep(&lease, (&marks, &marked.spared), options, (&mut packs, &mut cycle)).await?;
         cycle.skipped = marked.skipped;
-        for pack in packs.missing(&*self.chunks).await? {
+        let here = self.chunks.list().await?;
+        for pack in packs.missing(&here) {
             tracing::error!(%pack, "a pack is missing: bring it back from a backup");
             cycle.packs_missing += 1;
         }
-        cycle.compaction = self.compact(&packs, options).await?;
+        cycle.compaction = self.compact(&packs, here, options).await?;
         cycle.ended_ms = self.clock.unix_ms();
         if !options.dry_run {
             self.note(&lease, &cycle).await?;

@@ -60,9 +60,14 @@ struct Found {
 }
 
 impl Inner {
-    /// Compacts the packs that `packs` shows to be worth it.
-    pub(super) async fn compact(&self, packs: &PackUse, options: GcOptions) -> Result<Compaction> {
-        let candidates = packs.candidates(&*self.chunks, options.dead_percent).await?;
+    /// Compacts those of the packs `here` that `packs` shows to be worth it.
+    pub(super) async fn compact(
+        &self,
+        packs: &PackUse,
+        here: Vec<PackInfo>,
+        options: GcOptions,
+    ) -> Result<Compaction> {
+        let candidates = packs.candidates(here, options.dead_percent);
         let mut done = Compaction::default();
         if options.dry_run {
             done.packs_removed = candidates.len() as u64;

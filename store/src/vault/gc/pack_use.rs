@@ -2,11 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::Result;
-use crate::{
-    chunk_store::{ChunkStore, PackInfo},
-    ids::PackId,
-};
+use crate::{chunk_store::PackInfo, ids::PackId};
 
 /// Bytes of records that rows name, by pack. A pack takes 24 bytes here, for up to 1 GiB that it keeps.
 #[derive(Debug, Default)]
@@ -25,32 +21,23 @@ impl PackUse {
         }
     }
 
-    /// The packs of which at least `dead_percent` is dead, the emptiest first; never one that is still
+    /// Those of `packs` of which at least `dead_percent` is dead, the emptiest first; never one that is still
     /// written.
-    pub(super) async fn candidates(
-        &self,
-        chunks: &dyn ChunkStore,
-        dead_percent: u8,
-    ) -> Result<Vec<PackInfo>> {
-        let mut packs = chunks.list().await?;
+    pub(super) fn candidates(&self, mut packs: Vec<PackInfo>, dead_percent: u8) -> Vec<PackInfo> {
         let dead = |pack: &PackInfo| pack.bytes.saturating_sub(self.live(pack.pack));
         packs.retain(|pack| {
             !pack.open
                 && u128::from(dead(pack)) * 100 >= u128::from(pack.bytes) * u128::from(dead_percent)
         });
         packs.sort_by_key(|pack| self.live(pack.pack));
-        Ok(packs)
+        packs
     }
 
-    /// The packs that rows name and that are not here.
-    pub(super) async fn missing(&self, chunks: &dyn ChunkStore) -> Result<Vec<PackId>> {
-        let here: HashSet<_> = chunks.list().await?.into_iter().map(|pack| pack.pack).collect();
-        Ok(self
-            .0
-            .iter()
-            .filter(|(pack, live)| **live > 0 && !here.contains(*pack))
-            .map(|(pack, _)| *pack)
-            .collect())
+    /// The packs that rows name and that are not among those `here`.
+    pub(super) fn missing(&self, here: &[PackInfo]) -> Vec<PackId> {
+        let here: HashSet<_> = here.iter().map(|pack| pack.pack).collect();
+        let named = self.0.iter().filter(|(_, live)| **live > 0).map(|(pack, _)| *pack);
+        named.filter(|pack| !here.contains(pack)).collect()
     }
 
     /// Bytes of the records in `pack` that rows name.

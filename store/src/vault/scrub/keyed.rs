@@ -5,7 +5,7 @@ use readvault_ambient::random;
 use super::{Damage, Damaged, Pace, Scrub};
 use crate::{
     Error, ErrorKind, Result,
-    catalog::{Fold, PAGE_ITEMS_MAX, ScanRange},
+    catalog::{Fold, PAGE_ITEMS_MAX, Row, RowKey, ScanRange},
     chunk::{ChunkHeader, ChunkRef, ChunkRow, open_record},
     chunk_store::Extent,
     ids::{ManifestId, StoreId},
@@ -37,18 +37,15 @@ impl Inner {
                 let id = id.map_err(|_| Error::corrupt("the row of a manifest"))?;
                 match self.open_all(id, scrub, pace).await {
                     // Deleted or moved meanwhile; else its pack is gone.
-                    Err(cause) if cause.kind() == ErrorKind::NotFound => {
-                        let found = self.catalog.read(&[manifest_row(id)]).await?;
-                        if found == [Some(row.clone())] {
-                            let row = ManifestRow::decode(&row.value)?;
-                            let what = Damaged::Manifest(id);
-                            scrub.found(Damage { pack: row.pack, offset: row.offset, what });
-                        }
-                    }
+                    Err(cause)
+                        if cause.kind() == ErrorKind::NotFound
+                            && !self.stands(manifest_row(id), &row).await? => {}
                     Err(cause) if cause.kind() == ErrorKind::KeyUnavailable => {
                         scrub.closed_files += 1
                     }
-                    Err(cause) if cause.kind() == ErrorKind::Corrupt => {
+                    Err(cause)
+                        if matches!(cause.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) =>
+                    {
                         let row = ManifestRow::decode(&row.value)?;
                         let what = Damaged::Manifest(id);
                         scrub.found(Damage { pack: row.pack, offset: row.offset, what });
@@ -91,14 +88,19 @@ impl Inner {
         Ok((head.id().store, head.id().account.clone()))
     }
 
+    /// Whether a row is as it was read: then what it names has neither moved nor ended.
+    async fn stands(&self, key: RowKey, row: &Row) -> Result<bool> {
+        let now = self.catalog.read(&[key]).await?.into_iter().next().flatten();
+        Ok(now.as_ref() == Some(row))
+    }
+
     /// Opens one chunk; gives the bytes that were read for it.
     async fn open_chunk(&self, store: &Store, entry: &ChunkRef, scrub: &mut Scrub) -> Result<u64> {
         let domain = self.keys.open_epoch(store, entry.epoch).await?;
         let key = chunk_row(entry.domain, entry.id);
         let found = self.catalog.read(std::slice::from_ref(&key)).await?.into_iter().next();
-        let found = found.flatten();
-        let found =
-            found.ok_or_else(|| Error::corrupt(format!("chunk {} has no row", entry.id)))?;
+        let gone = || Error::corrupt(format!("chunk {} has no row", entry.id));
+        let found = found.flatten().ok_or_else(gone)?;
         let row = ChunkRow::decode(&found.value)?;
         let length = row.header(entry.id).record_bytes();
         let extent = Extent {
@@ -114,8 +116,7 @@ impl Inner {
             }
             // Moved, or deleted with its file: an unchanged row names a pack that is gone.
             Err(cause)
-                if cause.kind() == ErrorKind::NotFound
-                    && self.catalog.read(&[key]).await? != [Some(found)] =>
+                if cause.kind() == ErrorKind::NotFound && !self.stands(key, &found).await? =>
             {
                 return Err(cause);
             }
