@@ -1,6 +1,8 @@
 //! How RocksDB is set up, with every figure named.
 
-use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Env, Options};
+use rocksdb::{
+    BlockBasedIndexType, BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Env, Options,
+};
 
 /// Blocks, indexes and filters kept in memory, for all tables together.
 const BLOCK_CACHE_BYTES: usize = 32 << 20;
@@ -17,6 +19,9 @@ const MANIFEST_AHEAD_BYTES: usize = 64 << 10;
 const BACKGROUND_JOBS: i32 = 2;
 const FILTER_BITS_A_KEY: f64 = 10.0;
 const BLOCK_BYTES: usize = 8 << 10;
+/// A part of an index or filter, which is read alone: a whole filter of a large table would be read, and
+/// decrypted, for each row that is sought once filters no longer fit the cache.
+const INDEX_PART_BYTES: usize = 4 << 10;
 
 /// Settings of one opening: the whole database's and each table's.
 pub(crate) struct Settings {
@@ -55,7 +60,11 @@ fn table_options(write_buffer_bytes: usize) -> Options {
     blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES));
     blocks.set_cache_index_and_filter_blocks(true);
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
     blocks.set_bloom_filter(FILTER_BITS_A_KEY, false);
+    blocks.set_partition_filters(true);
+    blocks.set_metadata_block_size(INDEX_PART_BYTES);
+    blocks.set_pin_top_level_index_and_filter(true);
     blocks.set_block_size(BLOCK_BYTES);
     blocks.set_format_version(5);
 
