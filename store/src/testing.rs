@@ -1,6 +1,6 @@
 //! A vault in memory, for the tests of other crates: real sealing over the memory twins.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use readvault_ambient::{Clock, System};
 
@@ -8,6 +8,7 @@ use crate::{
     Result,
     catalog::memory::MemoryCatalog,
     chunk_store::{MemoryChunkStore, PACK_BYTES_MAX, StoreParams},
+    disk::memory::MemoryDisk,
     ids::WriterId,
     keys::{KeyProvider, MemoryKeyProvider, VaultKeys, VaultKeysParams},
     vault::{Vault, VaultParams},
@@ -29,7 +30,7 @@ impl MemoryVault {
     ///
     /// # Errors
     /// When the key files can't be written.
-    pub async fn new(directory: &std::path::Path, pack_bytes_max: u64) -> Result<Self> {
+    pub async fn new(directory: &Path, pack_bytes_max: u64) -> Result<Self> {
         let provider = Arc::new(MemoryKeyProvider::new(Arc::new(System)));
         let clock = Arc::new(System);
         let (vault, catalog) = open(directory, provider.clone(), clock, pack_bytes_max).await?;
@@ -41,7 +42,7 @@ impl MemoryVault {
 ///
 /// # Errors
 /// When the key files can't be written.
-pub async fn vault_in(directory: &std::path::Path) -> Result<(Vault, Arc<MemoryCatalog>)> {
+pub async fn vault_in(directory: &Path) -> Result<(Vault, Arc<MemoryCatalog>)> {
     vault_with(directory, Arc::new(MemoryKeyProvider::new(Arc::new(System)))).await
 }
 
@@ -50,7 +51,7 @@ pub async fn vault_in(directory: &std::path::Path) -> Result<(Vault, Arc<MemoryC
 /// # Errors
 /// As [`vault_in`].
 pub async fn vault_with(
-    directory: &std::path::Path,
+    directory: &Path,
     provider: Arc<dyn KeyProvider>,
 ) -> Result<(Vault, Arc<MemoryCatalog>)> {
     open(directory, provider, Arc::new(System), PACK_BYTES_MAX).await
@@ -61,7 +62,7 @@ pub async fn vault_with(
 /// # Errors
 /// As [`vault_in`].
 pub async fn vault_at(
-    directory: &std::path::Path,
+    directory: &Path,
     provider: Arc<dyn KeyProvider>,
     clock: Arc<dyn Clock>,
 ) -> Result<(Vault, Arc<MemoryCatalog>)> {
@@ -69,19 +70,29 @@ pub async fn vault_at(
 }
 
 async fn open(
-    directory: &std::path::Path,
+    directory: &Path,
     provider: Arc<dyn KeyProvider>,
     clock: Arc<dyn Clock>,
     pack_bytes_max: u64,
 ) -> Result<(Vault, Arc<MemoryCatalog>)> {
+    let keys = VaultKeys::open(key_files(directory, provider, clock.clone())).await?;
+    over(keys, clock, pack_bytes_max).await
+}
+
+fn key_files(
+    directory: &Path,
+    provider: Arc<dyn KeyProvider>,
+    clock: Arc<dyn Clock>,
+) -> VaultKeysParams {
+    VaultKeysParams { directory: directory.to_owned(), provider, clock, entropy: Arc::new(System) }
+}
+
+async fn over(
+    keys: VaultKeys,
+    clock: Arc<dyn Clock>,
+    pack_bytes_max: u64,
+) -> Result<(Vault, Arc<MemoryCatalog>)> {
     let entropy = Arc::new(System);
-    let keys = VaultKeys::open(VaultKeysParams {
-        directory: directory.to_owned(),
-        provider,
-        clock: clock.clone(),
-        entropy: entropy.clone(),
-    })
-    .await?;
     let writer = WriterId::draw(&*entropy);
     let params =
         StoreParams { vault_key: keys.vault_key().clone(), writer, entropy: entropy.clone() };
@@ -102,14 +113,14 @@ async fn open(
     Ok((vault, catalog))
 }
 
-/// A new vault in memory, with its key files in a directory of its own that stays until the system
-/// cleans its temporary files.
+/// A new vault of which everything lives in memory.
 ///
 /// # Panics
-/// When the key files can't be written: a test can't go on then.
+/// When it can't be made: a test can't go on then.
 pub async fn vault() -> Vault {
-    let name = format!("rv-testing-{}", WriterId::draw(&System));
-    let directory = std::env::temp_dir().join(name);
-    std::fs::create_dir_all(&directory).expect("a temporary directory");
-    vault_in(&directory).await.expect("a vault in memory").0
+    let provider = Arc::new(MemoryKeyProvider::new(Arc::new(System)));
+    let disk = Arc::new(MemoryDisk::default());
+    let keys = key_files(Path::new("/vault"), provider, Arc::new(System));
+    let keys = VaultKeys::open_on(disk, keys).await.expect("key files in memory");
+    over(keys, Arc::new(System), PACK_BYTES_MAX).await.expect("a vault in memory").0
 }
