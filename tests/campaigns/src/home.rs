@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use readvault_ambient::System;
+use readvault_ambient::{Clock as _, System};
 use readvault_store::{
     Result,
     catalog::{Table, row::RowSealer},
@@ -12,7 +12,7 @@ use readvault_store::{
         observed::{ObservedDisk, Observer},
     },
     ids::WriterId,
-    keys::{KeySource, Keyring, PassphraseCost, VaultKeys, VaultKeysParams},
+    keys::{KeySource, Keyring, MasterKeys, PassphraseCost, VaultKeys, VaultKeysParams},
     seal::SecretKey,
     vault::{self, Vault, VaultParams},
 };
@@ -44,6 +44,10 @@ pub struct OpenVault {
     pub chunks: Arc<LocalChunkStore>,
     /// Its keys.
     pub keys: Arc<VaultKeys>,
+    /// How many packs had to be read to open it.
+    pub packs_read: usize,
+    keyring: Arc<Keyring>,
+    directory: PathBuf,
 }
 
 impl Home {
@@ -65,13 +69,18 @@ impl Home {
     /// Those of each part.
     pub async fn open(&self) -> Result<OpenVault> {
         let (disk, entropy) = (self.disk(), Arc::new(System));
+        let keyring = Arc::new(self.keyring(&disk)?);
         let params = VaultKeysParams {
             directory: self.directory.clone(),
-            provider: Arc::new(self.keyring(&disk)?),
+            provider: keyring.clone(),
             clock: Arc::new(System),
             entropy: entropy.clone(),
         };
         let keys = Arc::new(VaultKeys::open_on(disk.clone(), params).await?);
+        if keys.stale() > 0 {
+            // As the server goes on with a rotation that did not end; without it every key opens, too.
+            let _ = keys.rewrap(&|_, _| {}).await;
+        }
         let catalog = Arc::new(self.catalog(&keys)?);
         let writer = WriterId::draw(&System);
         let params =
@@ -94,7 +103,8 @@ impl Home {
             copy: None,
         };
         let vault = Vault::start(params, &packs).await?;
-        Ok(OpenVault { vault, chunks, keys })
+        let (packs_read, directory) = (packs.len(), self.directory.clone());
+        Ok(OpenVault { vault, chunks, keys, packs_read, keyring, directory })
     }
 
     fn disk(&self) -> Arc<dyn Disk> {
@@ -127,11 +137,38 @@ impl Home {
 }
 
 impl OpenVault {
-    /// Closes it in the server's order: packs, then the catalog when its last user is gone.
+    /// Makes a new master key, wraps every key under it, and retires the older ones.
+    ///
+    /// # Errors
+    /// Those of the keys; a rotation that is cut short is finished by the next opening.
+    pub async fn rotate(&self) -> Result<()> {
+        let older = self.keyring.names();
+        self.keyring.add()?;
+        self.keys.rewrap(&|_, _| {}).await?;
+        for name in older {
+            self.keys.retire(&*self.keyring, &name).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint of the catalog beside it.
+    ///
+    /// # Errors
+    /// Those of the vault.
+    pub async fn checkpoint(&self) -> Result<()> {
+        let directory = self.directory.join("checkpoints");
+        self.vault.checkpoint(&directory, System.unix_ms()).await.map(drop)
+    }
+
+    /// Closes it in the server's order: packs, which are settled then, and the catalog when its last user is gone.
     ///
     /// # Errors
     /// Those of the chunk store.
     pub async fn close(self) -> Result<()> {
-        self.chunks.close().await
+        // As the server: the next start does what this can't.
+        let _ = self.vault.settle_packs().await;
+        self.chunks.close().await?;
+        let _ = self.vault.settle_packs().await;
+        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures::stream;
 use readvault_store::{
-    Result,
+    ErrorKind, Result,
     catalog::RowKey,
     vault::{
         BodyError, Committed, DomainChoice, FileRef, FileRole, FileSpec, Item, ItemKind, Metadata,
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     home::{OBJECTS, OpenVault},
-    oracle::{Change, Oracle, Ticks},
+    oracle::{Change, ERASED, Oracle, Ticks},
 };
 
 /// The account of every store.
@@ -27,6 +27,23 @@ pub struct Stored {
     pub item: Item,
     /// Its file.
     pub file: FileRef,
+    /// Whether it can be erased: its shred slot covers nothing else.
+    pub has_own_slot: bool,
+}
+
+impl Stored {
+    /// The bytes of the file as `vault` has them; [`ERASED`] when it may have been erased and its key is gone.
+    ///
+    /// # Errors
+    /// Those of the vault.
+    pub async fn read(&self, vault: &Vault) -> Result<Bytes> {
+        match vault.read_file(&self.file).await {
+            Err(cause) if self.has_own_slot && cause.kind() == ErrorKind::KeyUnavailable => {
+                Ok(ERASED)
+            }
+            read => read,
+        }
+    }
 }
 
 /// Whom a lane tells.
@@ -103,8 +120,25 @@ impl Lane<'_> {
         let staged = self.stage(&item, FileRole::Object, &bytes).await?;
         let mut commit = VaultCommit::default();
         self.end(&mut commit, &name).await?;
-        publish(&mut commit, &name, item, staged);
+        publish(&mut commit, &name, (item, slot == SlotChoice::Own), staged);
         self.attempt(commit, vec![(name, Some(bytes))]).await
+    }
+
+    /// Erases the file of this name, if it has a shred slot of its own: destroys that, then deletes the file.
+    ///
+    /// # Errors
+    /// Those of the vault.
+    pub async fn erase(&self, name: &str) -> Result<()> {
+        let full = self.full(name);
+        let Some((stored, _)) = self.row(&full).await? else { return Ok(()) };
+        if !stored.has_own_slot {
+            return Ok(());
+        }
+        let Witness { oracle, ticks } = self.witness;
+        let started = oracle.start(&self.client.name, vec![(full, Some(ERASED))], ticks);
+        self.vault.erase(stored.item.slot, &[stored.file.manifest]).await?;
+        oracle.acknowledge(&started, ticks);
+        self.delete(name).await
     }
 
     /// Deletes the file of this name, if there is one.
@@ -134,7 +168,7 @@ impl Lane<'_> {
             let staged = self.stage(&upload, FileRole::Part, bytes).await?;
             files.push(staged.file().clone());
             let mut commit = VaultCommit::default();
-            publish(&mut commit, &part_name(number), upload.clone(), staged);
+            publish(&mut commit, &part_name(number), (upload.clone(), false), staged);
             self.attempt(commit, vec![(part_name(number), Some(bytes.clone()))]).await?;
         }
         let item = vault.new_item(store, ItemKind::Object, SlotChoice::Same(upload.slot)).await?;
@@ -142,7 +176,7 @@ impl Lane<'_> {
         let name = self.full(name);
         let mut commit = VaultCommit::default();
         self.end(&mut commit, &name).await?;
-        publish(&mut commit, &name, item, staged);
+        publish(&mut commit, &name, (item, true), staged);
         let mut change = vec![(name, Some(parts.concat().into()))];
         for number in 0..parts.len() {
             commit.commit.delete(RowKey::new(OBJECTS, part_name(number)));
@@ -159,14 +193,17 @@ impl Lane<'_> {
     pub async fn copy(&self, source: &str, target: &str) -> Result<()> {
         let (source, target) = (self.full(source), self.full(target));
         let Some((stored, _)) = self.row(&source).await? else { return Ok(()) };
-        let bytes = self.vault.read_file(&stored.file).await?;
+        let bytes = stored.read(self.vault).await?;
+        if bytes == ERASED {
+            return Ok(());
+        }
         let item =
             self.vault.new_item(&self.client.store, ItemKind::Object, SlotChoice::OfStore).await?;
         let staged = self.vault.adopt(spec(&item, FileRole::Object), &stored.file).await?;
         let staged = staged.expect("a store adopts from itself");
         let mut commit = VaultCommit::default();
         self.end(&mut commit, &target).await?;
-        publish(&mut commit, &target, item, staged);
+        publish(&mut commit, &target, (item, false), staged);
         self.attempt(commit, vec![(target, Some(bytes))]).await
     }
 
@@ -216,9 +253,14 @@ fn spec(item: &Item, role: FileRole) -> FileSpec {
     FileSpec::new(item.clone(), role, Metadata::Known(Bytes::from_static(b"campaign")))
 }
 
-/// Adds to `commit` that `staged` has the name.
-fn publish(commit: &mut VaultCommit, name: &str, item: Item, staged: Staged) {
-    let stored = Stored { item, file: staged.file().clone() };
+/// Adds to `commit` that `staged` has the name; whether a shred slot covers its item alone.
+fn publish(
+    commit: &mut VaultCommit,
+    name: &str,
+    (item, has_own_slot): (Item, bool),
+    staged: Staged,
+) {
+    let stored = Stored { item, file: staged.file().clone(), has_own_slot };
     let row = serde_json::to_vec(&stored).expect("plain data");
     commit.commit.put(RowKey::new(OBJECTS, name.to_owned()), row);
     commit.files.push(staged);

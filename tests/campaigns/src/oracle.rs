@@ -15,6 +15,9 @@ use parking_lot::Mutex;
 /// The visible files of a lane: name → bytes.
 pub type Shown = BTreeMap<String, Bytes>;
 
+/// What stands for the bytes of a file that was erased and has its name still: no file has these.
+pub const ERASED: Bytes = Bytes::from_static(b"erased");
+
 /// What an attempt changes, as a whole or not at all: name → bytes, or none for a name that ends.
 pub type Change = Vec<(String, Option<Bytes>)>;
 

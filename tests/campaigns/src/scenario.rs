@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use readvault_store::vault::SlotChoice;
 use tempfile::TempDir;
 
 use crate::{
@@ -52,31 +53,19 @@ pub struct Prepared {
 /// Every situation of the campaign.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
+    [of_clients(), of_upkeep()].concat()
+}
+
+fn of_clients() -> Vec<Scenario> {
     let (small, chunked, large) = (put("a", 1, 900), put("b", 2, 90_000), put("c", 3, 1_100_000));
-    let base = vec![small.clone(), chunked.clone()];
-    let garbage = [base.clone(), vec![put("x", 20, 90_000), put("b", 21, 80_000)]].concat();
-    let own = |name: &str| Step::Put {
-        name: name.to_owned(),
-        content: 9,
-        length: 500,
-        slot: readvault_store::vault::SlotChoice::Own,
-    };
+    let base = base();
     let rows =
         |count: u64| -> Vec<Step> { (0..count).map(|n| put(&format!("r{n}"), n, 40)).collect() };
     let upload = Step::Upload {
         name: "u".to_owned(),
         parts: vec![(4, 70_000), (5, 80_000), (2, 90_000), (6, 10)],
     };
-    let copy = Step::Copy { source: "b".to_owned(), target: "copy".to_owned() };
-    let delete = |name: &str| Step::Delete(name.to_owned());
-    let store = |name: &str| Step::Store(name.to_owned());
-    let make = |name, before: &[Step], left, then: Vec<Step>| Scenario {
-        name,
-        before: before.to_vec(),
-        left,
-        then,
-        pack_bytes_max: 64 << 20,
-    };
+    let copy = copied("b");
     vec![
         make("new vault", &[], Left::Absent, vec![small.clone()]),
         make("new store", &base, Left::Closed, vec![store("s1"), store("s2")]),
@@ -105,15 +94,62 @@ pub fn all() -> Vec<Scenario> {
             )
         },
         make("slots run out", &base, Left::Closed, vec![own("a"), own("k"), delete("k")]),
+        make("flush and compaction", &rows(6), Left::Ended, rows(60)),
+        make("everything", &base, Left::Ended, vec![upload, copy, delete("a"), store("s3"), small]),
+    ]
+}
+
+/// What is done beside the clients, or by an administrator.
+fn of_upkeep() -> Vec<Scenario> {
+    let base = base();
+    let garbage = [base.clone(), vec![put("x", 20, 90_000), put("b", 21, 80_000)]].concat();
+    let erase = |name: &str| Step::Erase(name.to_owned());
+    vec![
         make(
             "garbage",
             &garbage,
             Left::Closed,
             vec![delete("b"), Step::Collect, put("d", 7, 70_000)],
         ),
-        make("flush and compaction", &rows(6), Left::Ended, rows(60)),
-        make("everything", &base, Left::Ended, vec![upload, copy, delete("a"), store("s3"), small]),
+        make(
+            "erasure",
+            &[base.clone(), vec![own("k"), own("l")]].concat(),
+            Left::Closed,
+            vec![erase("k"), copied("l"), erase("l"), own("k")],
+        ),
+        make("rotation", &base, Left::Ended, vec![Step::Rotate, store("s4"), Step::Rotate]),
+        make(
+            "scrub and checkpoint",
+            &garbage,
+            Left::Ended,
+            vec![Step::Scrub, Step::Checkpoint, put("d", 7, 70_000), Step::Checkpoint],
+        ),
     ]
+}
+
+fn make(name: &'static str, before: &[Step], left: Left, then: Vec<Step>) -> Scenario {
+    Scenario { name, before: before.to_vec(), left, then, pack_bytes_max: 64 << 20 }
+}
+
+fn base() -> Vec<Step> {
+    vec![put("a", 1, 900), put("b", 2, 90_000)]
+}
+
+/// Puts a file with a shred slot of its own.
+fn own(name: &str) -> Step {
+    Step::Put { name: name.to_owned(), content: 9, length: 500, slot: SlotChoice::Own }
+}
+
+fn copied(name: &str) -> Step {
+    Step::Copy { source: name.to_owned(), target: "copy".to_owned() }
+}
+
+fn delete(name: &str) -> Step {
+    Step::Delete(name.to_owned())
+}
+
+fn store(name: &str) -> Step {
+    Step::Store(name.to_owned())
 }
 
 impl Scenario {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use readvault_store::{
     Result,
-    vault::{GcOptions, SlotChoice},
+    vault::{GcOptions, ScrubOptions, SlotChoice},
 };
 
 use crate::{
@@ -51,6 +51,14 @@ pub enum Step {
     Collect,
     /// Settles the packs that were closed.
     Settle,
+    /// Erases a file, if it has a shred slot of its own.
+    Erase(String),
+    /// Makes a new master key, wraps every key under it, retires the older ones.
+    Rotate,
+    /// Reads every pack and opens every chunk.
+    Scrub,
+    /// Writes a checkpoint of the catalog.
+    Checkpoint,
 }
 
 /// A put of `length` bytes under a name.
@@ -95,6 +103,10 @@ pub async fn take(
         },
         Step::Collect => collect(open).await,
         Step::Settle => open.vault.settle_packs().await.map(|_| ()),
+        Step::Erase(name) => lane.erase(name).await,
+        Step::Rotate => open.rotate().await,
+        Step::Scrub => scrub(open).await,
+        Step::Checkpoint => open.checkpoint().await,
     };
     vec![done]
 }
@@ -106,6 +118,12 @@ async fn collect(open: &OpenVault) -> Result<()> {
         open.vault.collect_garbage(options).await?;
     }
     Ok(())
+}
+
+/// A read that is made to fail is told as damage; what it leaves is judged when the vault is opened again.
+async fn scrub(open: &OpenVault) -> Result<()> {
+    let options = ScrubOptions { bytes_a_second: None, open_percent: 100, resume: true };
+    open.vault.scrub(options, &|_| {}).await.map(drop)
 }
 
 /// `count` steps that follow from a seed, over few names and contents, so that they replace, copy and
@@ -120,7 +138,7 @@ pub fn random(choice: &Choice, count: usize) -> Vec<Step> {
         _ if choice.once_in(8) => 1_048_576 + choice.index(30_000),
         _ => 66_000,
     };
-    let step = |number: usize| match choice.below(15) {
+    let step = |number: usize| match choice.below(20) {
         0 => Step::Delete(name()),
         1 => Step::Copy { source: name(), target: name() },
         2 => {
@@ -131,6 +149,10 @@ pub fn random(choice: &Choice, count: usize) -> Vec<Step> {
         4 => Step::Store(format!("store{number}")),
         5 => Step::Collect,
         6 | 7 => Step::Settle,
+        8 | 9 => Step::Erase(name()),
+        10 => Step::Rotate,
+        11 => Step::Scrub,
+        12 => Step::Checkpoint,
         _ => Step::Put {
             name: name(),
             content: choice.below(8),

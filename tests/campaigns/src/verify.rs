@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use readvault_store::{
     catalog::{Fold, Row, ScanRange, Table},
-    vault::MANIFESTS,
+    vault::{MANIFESTS, ScrubOptions},
 };
 
 use crate::{
@@ -28,7 +28,7 @@ pub async fn check(home: &Home, witness: &Witness, end: u64) -> Result<OpenVault
     Ok(open)
 }
 
-/// Demands that the vault takes and shows a new file.
+/// Demands that the vault takes and shows a new file, and that a scrub which opens everything finds no damage.
 ///
 /// # Errors
 /// A sentence about what failed.
@@ -45,7 +45,14 @@ pub async fn goes_on(open: &OpenVault) -> Result<(), String> {
     put.await.map_err(|error| format!("it takes nothing new: {}", told(&error)))?;
     let mut shown = shown(open).await?;
     shown.retain(|name, _| name.starts_with("after/"));
-    witness.oracle.allows(&shown, witness.ticks.now())
+    witness.oracle.allows(&shown, witness.ticks.now())?;
+    let options = ScrubOptions { bytes_a_second: None, open_percent: 100, resume: false };
+    let scrub = open.vault.scrub(options, &|_| {}).await;
+    let scrub = scrub.map_err(|error| format!("it can't be scrubbed: {}", told(&error)))?;
+    if scrub.damaged > 0 {
+        return Err(format!("a scrub finds damage: {:?}", scrub.places));
+    }
+    Ok(())
 }
 
 /// All files that the vault shows, read whole.
@@ -59,7 +66,7 @@ pub async fn shown(open: &OpenVault) -> Result<Shown, String> {
         let name = String::from_utf8_lossy(&row.key).into_owned();
         let stored: Stored = serde_json::from_slice(&row.value)
             .map_err(|error| format!("the row of {name} makes no sense: {error}"))?;
-        let bytes = open.vault.read_file(&stored.file).await;
+        let bytes = stored.read(&open.vault).await;
         let bytes = bytes.map_err(|error| format!("{name} can't be read: {}", told(&error)))?;
         manifests.insert(stored.file.manifest.0.to_vec());
         shown.insert(name, bytes);

@@ -26,6 +26,7 @@ async fn a_vault_shows_what_it_acknowledged_after_a_restart() {
     assert_eq!(witness.oracle.acknowledged(), 8);
     open.close().await.unwrap();
     let open = verify::check(&home, &witness, witness.ticks.now()).await.unwrap();
+    assert_eq!(open.packs_read, 0, "after an end in order a start reads no pack");
     assert_eq!(verify::shown(&open).await.unwrap().len(), 3);
     verify::goes_on(&open).await.unwrap();
 }
