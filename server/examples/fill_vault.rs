@@ -45,8 +45,8 @@ const FILES_AT_ONCE: usize = 48;
 const PER_SAMPLE: u64 = 4;
 const SAMPLES_PER_SUBJECT: u64 = 10;
 
-/// Read sets after which closed packs are settled: a server that writes as fast does so once a minute.
-const SETTLED_EVERY: u64 = 100_000;
+/// Read sets after which closed packs are settled: a server that writes as fast does so every five seconds.
+const SETTLED_EVERY: u64 = 25_000;
 
 /// Milliseconds between the creation of two read sets.
 const APART_MS: u64 = 1000;

@@ -136,6 +136,10 @@ pub trait ChunkStore: Send + Sync + fmt::Debug {
         Ok(false)
     }
 
+    /// The packs that were closed since the last call, each with its footer: they get no further record. A pack
+    /// is given once; one that was left without a footer never.
+    fn take_closed(&self) -> Vec<PackId>;
+
     /// Notes that the catalog commit of this version was acknowledged: later indexes say so. Never goes
     /// back.
     fn acknowledge(&self, sequence: u64);

@@ -128,6 +128,8 @@ struct Inner {
     /// Held for reading by whoever needs that no pack goes; for writing while one is removed.
     pins: Arc<tokio::sync::RwLock<()>>,
     buffers: buffers::Buffers,
+    /// Packs that this process closed and has not settled.
+    closed: settle::Closed,
 }
 
 impl Vault {
@@ -160,6 +162,7 @@ impl Vault {
             upkeep: tokio::sync::Mutex::default(),
             pins: Arc::default(),
             buffers: buffers::Buffers::default(),
+            closed: settle::Closed::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -338,9 +341,9 @@ impl Vault {
         self.inner.chunks.list().await
     }
 
-    /// Settles the packs that were closed since the start, so that the next one need not read them: call it
-    /// every minute. Gives how many; those whose uploads are still under way are left for the next call.
-    /// Dropping the future loses nothing.
+    /// Settles the packs that this process closed, so that the next start need not read them: call it every
+    /// few seconds, and once behind the last use. Costs nothing when no pack was closed. Gives how many; those
+    /// whose uploads are still under way are left for the next call. Dropping the future loses nothing.
     ///
     /// # Errors
     /// `NoSpace`, `Unavailable`: call it again later.

@@ -100,12 +100,21 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// Closes the open pack; the catalog closes when its last user drops it.
+    /// Closes the open pack and settles what was closed, so that the next start reads nothing; the catalog closes
+    /// when its last user drops it.
     pub(super) async fn close(self) -> Result<()> {
-        match self.chunks {
-            Some(chunks) => chunks.close().await.context("the open pack can't be closed"),
-            None => Ok(()),
-        }
+        let Some(chunks) = self.chunks else { return Ok(()) };
+        settle(&self.vault).await;
+        chunks.close().await.context("the open pack can't be closed")?;
+        settle(&self.vault).await;
+        Ok(())
+    }
+}
+
+/// Settles what was closed; the next start does what this can't.
+async fn settle(vault: &Vault) {
+    if let Err(cause) = vault.settle_packs().await {
+        tracing::debug!(%cause, "packs are left to the next start");
     }
 }
 

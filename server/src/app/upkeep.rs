@@ -17,6 +17,9 @@ use crate::{
 /// Time between two looks at what is due.
 const LOOK: Duration = Duration::from_secs(60);
 
+/// Time between two looks at packs that were closed: a start after a kill reads those of the last one.
+const LOOK_AT_PACKS: Duration = Duration::from_secs(5);
+
 /// Time after which something that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(600);
 
@@ -59,8 +62,8 @@ impl Upkeep {
 
     async fn settle(&self) {
         loop {
-            tokio::time::sleep(LOOK).await;
-            // What fails now is done a minute later, or by the next start.
+            tokio::time::sleep(LOOK_AT_PACKS).await;
+            // What fails now is done by the next look, or by the next start.
             match self.core.vault().settle_packs().await {
                 Ok(0) => {}
                 Ok(count) => tracing::debug!(count, "closed packs were settled"),

@@ -27,7 +27,7 @@ use super::{
     check_batch,
     descriptors::Descriptors,
     files::PackFiles,
-    writer::{OpenNow, Waiting, Writer},
+    writer::{InHand, Waiting, Writer},
 };
 use crate::{
     Error, ErrorKind, Result,
@@ -61,7 +61,7 @@ const READ_HERE_MAX: u32 = 2 << 20;
 pub struct LocalChunkStore {
     files: Arc<PackFiles>,
     descriptors: Arc<Descriptors>,
-    open_now: Arc<OpenNow>,
+    in_hand: Arc<InHand>,
     acknowledged: Arc<AtomicU64>,
     waiting: Mutex<Option<mpsc::Sender<Waiting>>>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
@@ -101,9 +101,9 @@ impl LocalChunkStore {
         let files = Arc::new(files);
         let acknowledged = Arc::new(AtomicU64::new(0));
         let vault_key = params.vault_key.clone();
-        let open_now = Arc::<OpenNow>::default();
+        let in_hand = Arc::<InHand>::default();
         let chain = Chain::new(params, acknowledged.clone());
-        let writer = Writer::new(files.clone(), chain, open_now.clone());
+        let writer = Writer::new(files.clone(), chain, in_hand.clone());
         let writer = writer.closing_at(pack_bytes_max);
         let (waiting, receiver) = mpsc::channel(WAITING_MAX);
         let thread = thread::Builder::new()
@@ -113,7 +113,7 @@ impl LocalChunkStore {
         Ok(Self {
             descriptors: Arc::new(Descriptors::new(files.clone())),
             files,
-            open_now,
+            in_hand,
             acknowledged,
             waiting: Mutex::new(Some(waiting)),
             thread: Mutex::new(Some(thread)),
@@ -296,14 +296,14 @@ impl ChunkStore for LocalChunkStore {
 
     async fn list(&self) -> Result<Vec<PackInfo>> {
         let (files, descriptors) = (self.files.clone(), self.descriptors.clone());
-        let open_now = self.open_now.clone();
+        let in_hand = self.in_hand.clone();
         blocking(move || {
             let mut packs = Vec::new();
             // Before: a pack that is closed meanwhile counts as open, which is the safe side. And after: one
             // that is begun meanwhile may be listed.
-            let before = open_now.pack();
+            let before = in_hand.open();
             let listed = files.list().map_err(error::io("directory of packs"))?;
-            let open = [before, open_now.pack()];
+            let open = [before, in_hand.open()];
             for pack in listed {
                 let file = descriptors.file(pack).map_err(error::io(format!("pack {pack}")))?;
                 let bytes = file.length().map_err(error::io(format!("pack {pack}")))?;
@@ -331,7 +331,7 @@ impl ChunkStore for LocalChunkStore {
     }
 
     async fn remove(&self, pack: PackId) -> Result<()> {
-        if self.open_now.pack() == Some(pack) {
+        if self.in_hand.open() == Some(pack) {
             return Err(Error::new(ErrorKind::InvalidInput, "the open pack can't be removed"));
         }
         let (files, descriptors) = (self.files.clone(), self.descriptors.clone());
@@ -350,6 +350,10 @@ impl ChunkStore for LocalChunkStore {
         let Some(file) = self.descriptors.open(pack) else { return Ok(false) };
         let read = file.read_cached_at(buffer, offset);
         read.map_err(|cause| error::io(format!("pack {pack} at {offset}"))(cause))
+    }
+
+    fn take_closed(&self) -> Vec<PackId> {
+        self.in_hand.take_closed()
     }
 
     fn acknowledge(&self, sequence: u64) {

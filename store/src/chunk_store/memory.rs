@@ -38,6 +38,7 @@ struct State {
     packs: BTreeMap<PackId, Vec<u8>>,
     open: PackId,
     indexes: Vec<Vec<u8>>,
+    closed: Vec<PackId>,
 }
 
 /// The bytes of a test that fails are not shown: there are too many.
@@ -82,7 +83,8 @@ impl MemoryChunkStore {
         let acknowledged = Arc::new(AtomicU64::new(0));
         let chain = Chain::new(params.clone(), acknowledged.clone());
         let open = begin(&mut packs, &params);
-        let state = Mutex::new(State { chain, packs, open, indexes: Vec::new() });
+        let state =
+            Mutex::new(State { chain, packs, open, indexes: Vec::new(), closed: Vec::new() });
         Self { params, pack_bytes_max, acknowledged, state }
     }
 }
@@ -103,6 +105,7 @@ impl State {
         let bytes = self.bytes();
         let footer = footer(bytes.len() as u64, &indexes);
         bytes.extend_from_slice(&footer);
+        self.closed.push(self.open);
         self.open = begin(&mut self.packs, params);
     }
 }
@@ -177,6 +180,10 @@ impl ChunkStore for MemoryChunkStore {
         let Some(bytes) = bytes else { return Ok(false) };
         buffer.copy_from_slice(bytes);
         Ok(true)
+    }
+
+    fn take_closed(&self) -> Vec<PackId> {
+        std::mem::take(&mut self.state.lock().closed)
     }
 
     fn acknowledge(&self, sequence: u64) {

@@ -71,6 +71,10 @@ impl ChunkStore for NullChunkStore {
         Ok(())
     }
 
+    fn take_closed(&self) -> Vec<PackId> {
+        Vec::new()
+    }
+
     fn acknowledge(&self, sequence: u64) {
         self.acknowledged.fetch_max(sequence, Ordering::SeqCst);
     }

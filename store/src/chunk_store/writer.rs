@@ -50,13 +50,31 @@ struct OpenPack {
     index_bytes: u64,
 }
 
-/// Which pack is open, for those who must leave it alone.
+/// What the writer has in hand, for those who must leave it alone, and what it let go.
 #[derive(Debug, Default)]
-pub(super) struct OpenNow(Mutex<Option<PackId>>);
+pub(super) struct InHand {
+    open: Mutex<Option<PackId>>,
+    /// Packs that were closed and that nobody has asked for yet.
+    closed: Mutex<Vec<PackId>>,
+}
 
-impl OpenNow {
-    pub(super) fn pack(&self) -> Option<PackId> {
-        *self.0.lock()
+impl InHand {
+    /// The open pack.
+    pub(super) fn open(&self) -> Option<PackId> {
+        *self.open.lock()
+    }
+
+    /// The packs that were closed since the last call.
+    pub(super) fn take_closed(&self) -> Vec<PackId> {
+        std::mem::take(&mut *self.closed.lock())
+    }
+
+    fn begins(&self, pack: PackId) {
+        *self.open.lock() = Some(pack);
+    }
+
+    fn lets_go(&self) {
+        *self.open.lock() = None;
     }
 }
 
@@ -66,12 +84,12 @@ pub(super) struct Writer {
     pack_bytes_max: u64,
     chain: Chain,
     open: Option<OpenPack>,
-    open_now: Arc<OpenNow>,
+    in_hand: Arc<InHand>,
 }
 
 impl Writer {
-    pub(super) fn new(files: Arc<PackFiles>, chain: Chain, open_now: Arc<OpenNow>) -> Self {
-        Self { files, pack_bytes_max: PACK_BYTES_MAX, chain, open: None, open_now }
+    pub(super) fn new(files: Arc<PackFiles>, chain: Chain, in_hand: Arc<InHand>) -> Self {
+        Self { files, pack_bytes_max: PACK_BYTES_MAX, chain, open: None, in_hand }
     }
 
     /// The same, closing packs at so many bytes.
@@ -115,7 +133,7 @@ impl Writer {
             Err(cause) => {
                 tracing::error!(kind = %cause.kind(), "a pack can't be written; it is given up");
                 self.open = None;
-                *self.open_now.0.lock() = None;
+                self.in_hand.lets_go();
                 self.chain.fail(&batches);
                 for answer in answers {
                     let _ = answer.send(Err(append_error(&cause)));
@@ -135,7 +153,7 @@ impl Writer {
         }
         let open = match &mut self.open {
             Some(open) => open,
-            none => none.insert(create(&self.files, &self.chain, &self.open_now)?),
+            none => none.insert(create(&self.files, &self.chain, &self.in_hand)?),
         };
         let start = open.length + open.unwritten.len() as u64;
         let batch = u32::try_from(open.indexes.len()).expect("a pack holds few batches");
@@ -163,11 +181,14 @@ impl Writer {
             let footer = footer(open.length, &open.indexes);
             let closed = write_all(&*open.file, &mut [IoSlice::new(&footer)])
                 .and_then(|()| open.file.sync_data());
-            if let Err(cause) = closed {
-                tracing::warn!(kind = %cause.kind(), "a pack is left without its footer");
+            match closed {
+                Ok(()) => self.in_hand.closed.lock().push(open.id),
+                Err(cause) => {
+                    tracing::warn!(kind = %cause.kind(), "a pack is left without its footer");
+                }
             }
         }
-        *self.open_now.0.lock() = None;
+        self.in_hand.lets_go();
     }
 }
 
@@ -179,11 +200,11 @@ impl OpenPack {
     }
 }
 
-fn create(files: &PackFiles, chain: &Chain, open_now: &OpenNow) -> io::Result<OpenPack> {
+fn create(files: &PackFiles, chain: &Chain, in_hand: &InHand) -> io::Result<OpenPack> {
     let params = chain.params();
     let id = PackId::draw(&*params.entropy);
     // Said before the file is there: whoever lists the directory must not take it for a closed one.
-    *open_now.0.lock() = Some(id);
+    in_hand.begins(id);
     let file = files.create(id)?;
     let unwritten = PackHeader { pack: id, writer: params.writer }.encode();
     assert_eq!(unwritten.len(), PACK_HEADER_BYTES, "a pack begins with its header");

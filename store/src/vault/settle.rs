@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use parking_lot::Mutex;
+
 use super::{
     Inner, PACKS,
     reassert::split,
@@ -12,7 +14,7 @@ use super::{
 use crate::{
     Error, ErrorKind, Result,
     catalog::{Catalog, Commit, Outcome, RowKey},
-    ids::PackId,
+    ids::{ManifestId, PackId},
     pack::PackContents,
 };
 
@@ -52,44 +54,85 @@ pub(super) async fn settle(inner: &Inner, packs: &[PackId]) -> Result<()> {
     Ok(())
 }
 
+/// The packs that this process closed and has not settled, each with the visible manifests that it voids, as
+/// far as that is known.
+#[derive(Debug, Default)]
+pub(super) struct Closed(Mutex<BTreeMap<PackId, Vec<ManifestId>>>);
+
+impl Closed {
+    /// All of them, `newly` closed ones among them.
+    fn with(&self, newly: Vec<PackId>) -> BTreeMap<PackId, Vec<ManifestId>> {
+        let mut closed = self.0.lock();
+        closed.extend(newly.into_iter().map(|pack| (pack, Vec::new())));
+        closed.clone()
+    }
+
+    /// Notes what `pack` voids although it is visible.
+    fn voids(&self, pack: PackId, visible: Vec<ManifestId>) {
+        self.0.lock().insert(pack, visible);
+    }
+
+    fn forget(&self, packs: &[PackId]) {
+        self.0.lock().retain(|pack, _| !packs.contains(pack));
+    }
+}
+
 impl Inner {
     /// Settles the packs that were closed since the start; gives how many.
     pub(super) async fn settle_closed(&self) -> Result<u64> {
-        // So that no pack goes between the list and its row.
+        // So that no pack goes between a look at it and its row.
         let _pinned = self.pins.read().await;
-        let closed = self.chunks.list().await?.into_iter().filter(|pack| !pack.open);
-        let packs = unsettled(&*self.catalog, closed.map(|pack| pack.pack).collect()).await?;
-        if packs.is_empty() {
+        let closed = self.closed.with(self.chunks.take_closed());
+        if closed.is_empty() {
             return Ok(0);
         }
-        // A pack on this list gets no further record. Once the appends that put some there have ended, their
-        // uploads hold it, or have their rows, or never will.
+        // These packs get no further record. Once the appends that put some there have ended, their uploads hold
+        // them, or have their rows, or never will.
         self.in_flight.appends_ended().await;
         let held = self.in_flight.packs();
-        let mut settled = Vec::new();
-        for pack in packs.into_iter().filter(|pack| !held.contains(pack)) {
-            // What was left without a footer is a start's to judge.
-            if let Some(contents) = self.chunks.footer(pack).await?
-                && contents.is_whole()
-                && self.made_to_agree(&contents).await?
-            {
-                settled.push(pack);
+        let (mut settled, mut gone) = (Vec::new(), Vec::new());
+        for (pack, voids) in closed.into_iter().filter(|(pack, _)| !held.contains(pack)) {
+            if !self.visible(&voids).await?.is_empty() {
+                continue;
+            }
+            match self.chunks.footer(pack).await {
+                Ok(Some(contents)) if contents.is_whole() => {
+                    let visible = self.made_to_agree(&contents).await?;
+                    if visible.is_empty() {
+                        settled.push(pack);
+                    } else {
+                        self.closed.voids(pack, visible);
+                    }
+                }
+                // Compacted away, or damaged, which is a start's to judge.
+                Ok(_) => gone.push(pack),
+                Err(cause) => {
+                    tracing::debug!(%pack, %cause, "a closed pack is left to the next start");
+                    gone.push(pack);
+                }
             }
         }
         settle(self, &settled).await?;
+        self.closed.forget(&[gone, settled.clone()].concat());
         Ok(settled.len() as u64)
     }
 
-    /// Voids the manifests of a pack that never became visible; whether the pack agrees with the catalog
-    /// then. A removal that is under way, or was taken back, leaves a void of what is visible.
-    async fn made_to_agree(&self, contents: &PackContents) -> Result<bool> {
+    /// Voids the manifests of a pack that never became visible; gives what the pack voids and is visible, as a
+    /// removal that is under way, or was taken back, leaves it. Without any, the pack agrees with the catalog.
+    async fn made_to_agree(&self, contents: &PackContents) -> Result<Vec<ManifestId>> {
         let mut said = BTreeMap::new();
         contents.batches.iter().for_each(|batch| note(&mut said, &batch.index));
-        if !split(self, &saying(&said, Said::Void)).await?.0.is_empty() {
-            return Ok(false);
+        let visible = self.visible(&saying(&said, Said::Void)).await?;
+        if visible.is_empty() {
+            void_unknown(self, &saying(&said, Said::Here)).await?;
         }
-        void_unknown(self, &saying(&said, Said::Here)).await?;
-        Ok(true)
+        Ok(visible)
+    }
+
+    /// Those of `manifests` that have a row.
+    async fn visible(&self, manifests: &[ManifestId]) -> Result<Vec<ManifestId>> {
+        let (visible, _) = split(self, manifests).await?;
+        Ok(visible.into_iter().map(|(id, _)| id).collect())
     }
 }
 

@@ -113,6 +113,11 @@ async fn a_pack_is_closed_before_it_has_too_many_entries() {
     }
     entries.sort_unstable();
     assert_eq!(entries, [(false, PACK_ENTRIES_MAX), (true, 1)]);
+    let closed = store.list().await.unwrap().into_iter().filter(|pack| !pack.open);
+    let closed: Vec<_> = closed.map(|pack| pack.pack).collect();
+    assert_eq!((store.take_closed(), store.take_closed()), (closed, vec![]), "told once");
+    store.close().await.unwrap();
+    assert_eq!(store.take_closed().len(), 1, "the end closes the last one");
 }
 
 #[tokio::test]
@@ -214,6 +219,10 @@ async fn any_failed_step_poisons_the_pack_and_voids_what_failed() {
             }
         }
         assert_eq!(failed.len(), 1, "step {failing}");
+        assert!(
+            store.take_closed().is_empty(),
+            "step {failing}: a pack that was given up isn't closed"
+        );
         for (extent, record) in &kept {
             assert_eq!(store.read(*extent).await.unwrap(), record.bytes(), "step {failing}");
         }

@@ -74,6 +74,10 @@ impl ChunkStore for Rotten {
         self.under.remove(pack).await
     }
 
+    fn take_closed(&self) -> Vec<PackId> {
+        self.under.take_closed()
+    }
+
     fn acknowledge(&self, sequence: u64) {
         self.under.acknowledge(sequence);
     }
