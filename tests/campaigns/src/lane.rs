@@ -27,7 +27,8 @@ pub struct Stored {
     pub item: Item,
     /// Its file.
     pub file: FileRef,
-    /// Whether it can be erased: its shred slot covers nothing else.
+    /// Whether it can be erased: its shred slot covers nothing else. Rows of older fixtures do not say so.
+    #[serde(default)]
     pub has_own_slot: bool,
 }
 
