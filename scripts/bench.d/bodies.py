@@ -24,7 +24,7 @@ class Sizes:
 
     def __init__(self, quick):
         self.large = (128 if quick else 512) << 20
-        self.stream = (64 if quick else 256) << 20
+        self.stream = (64 if quick else 512) << 20
         self.parts = (128 if quick else 1024) << 20
         self.upload = (4 if quick else 16) << 20
 
