@@ -60,7 +60,9 @@ impl Fault {
             ),
             Self::Short => matches!(operation, O::Write { .. }),
             Self::Signal => match operation {
-                O::Write { path, .. } => path.iter().all(|part| part != "catalog"),
+                O::Write { path, .. } => {
+                    path.iter().all(|part| part != "catalog" && part != "checkpoints")
+                }
                 _ => false,
             },
             Self::Sync | Self::DeadSync => {
