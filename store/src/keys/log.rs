@@ -218,33 +218,38 @@ fn find(disk: &dyn Disk, path: &Path, name: &'static str) -> Result<Option<Found
     }
 }
 
-/// The longer of the sound logs; the shorter must be its beginning.
+/// The longer of the sound logs, of the log first and its copy second; the shorter must be its beginning.
 fn choose(first: Option<Found>, second: Option<Found>) -> Result<Found> {
-    let (longer, shorter) = match (first, second) {
+    let (log, copy) = match (first, second) {
         (None, None) => return Err(Error::new(ErrorKind::NotFound, "key log")),
-        (Some(only), None) | (None, Some(only)) => (only, None),
-        (Some(first), Some(second)) => {
-            if first.parsed.sound_bytes >= second.parsed.sound_bytes {
-                (first, Some(second))
-            } else {
-                (second, Some(first))
-            }
-        }
+        (Some(only), None) | (None, Some(only)) => return undamaged(only),
+        (Some(log), Some(copy)) => (log, copy),
     };
-    if let Some(shorter) = &shorter
-        && !longer.bytes.starts_with(&shorter.bytes[..shorter.parsed.sound_bytes])
-    {
+    let both = log.parsed.sound_bytes.min(copy.parsed.sound_bytes);
+    if log.bytes[..both] != copy.bytes[..both] {
         return Err(Error::corrupt("the key log and its copy disagree"));
     }
-    // Damage in the longer one hides what came behind it, unless the other was whole up to its own
-    // end.
-    let other_is_whole = shorter.is_some_and(|shorter| {
-        shorter.parsed.ending != Ending::Damaged
-            && shorter.parsed.sound_bytes == longer.parsed.sound_bytes
-    });
-    if longer.parsed.ending == Ending::Damaged && !other_is_whole {
-        let at = longer.parsed.sound_bytes;
+    // An append reaches the copy once the log has it for good. So of what a whole copy has not, nothing was
+    // acknowledged, and an append of several entries that was cut short may have left any sectors of itself.
+    let was_appending = log.parsed.ending == Ending::Damaged
+        && log.parsed.sound_bytes >= copy.parsed.sound_bytes
+        && copy.parsed.ending == Ending::Whole;
+    if was_appending {
+        return Ok(copy);
+    }
+    // Damage hides what came behind it, unless the other has as much and was whole up to its own end.
+    let as_much = log.parsed.sound_bytes == copy.parsed.sound_bytes;
+    match (log.parsed.ending, copy.parsed.ending) {
+        (Ending::Damaged, _) if as_much => undamaged(copy),
+        _ if log.parsed.sound_bytes >= copy.parsed.sound_bytes => undamaged(log),
+        _ => undamaged(copy),
+    }
+}
+
+fn undamaged(found: Found) -> Result<Found> {
+    if found.parsed.ending == Ending::Damaged {
+        let at = found.parsed.sound_bytes;
         return Err(Error::corrupt(format!("the key log is damaged at byte {at}")));
     }
-    Ok(longer)
+    Ok(found)
 }

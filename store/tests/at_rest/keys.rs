@@ -172,14 +172,16 @@ fn a_damaged_slot_is_an_error_and_never_an_empty_secret() {
     assert_eq!(slots.secret(0).unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
+fn vault_entry(id: u8) -> KeyEntry {
+    let bytes = vec![id; 50];
+    KeyEntry::Vault(WrappedKey { kind: WrapKind::Keyring, key_id: "k".into(), bytes })
+}
+
 #[test]
 fn a_torn_key_log_is_mended_and_a_damaged_one_named() {
     let directory = tempfile::tempdir().unwrap();
     let (main, copy) = (directory.path().join("keys.log"), directory.path().join("keys.log.copy"));
-    let entry = |id: u8| {
-        let bytes = vec![id; 50];
-        KeyEntry::Vault(WrappedKey { kind: WrapKind::Keyring, key_id: "k".into(), bytes })
-    };
+    let entry = vault_entry;
     let mut log = KeyLog::create(&LocalDisk, &main, &copy, VaultId([1; 16])).unwrap();
     log.append(&[entry(1)]).unwrap();
     let one = fs::read(&main).unwrap();
@@ -213,6 +215,36 @@ fn a_torn_key_log_is_mended_and_a_damaged_one_named() {
     let damaged = KeyLog::open(&LocalDisk, &main, &copy).unwrap_err();
     assert_eq!(damaged.kind(), ErrorKind::Corrupt);
     assert!(damaged.to_string().contains("byte 25"), "{damaged}");
+}
+
+#[test]
+fn an_append_of_several_keys_may_lose_any_sectors() {
+    const SECTOR_BYTES: usize = 40;
+    let directory = tempfile::tempdir().unwrap();
+    let (main, copy) = (directory.path().join("keys.log"), directory.path().join("keys.log.copy"));
+    let entries: Vec<_> = (1..=4).map(vault_entry).collect();
+    let mut log = KeyLog::create(&LocalDisk, &main, &copy, VaultId([1; 16])).unwrap();
+    log.append(&entries[..1]).unwrap();
+    let before = fs::read(&main).unwrap();
+    log.append(&entries[1..]).unwrap();
+    let after = fs::read(&main).unwrap();
+    drop(log);
+    let sectors = (after.len() - before.len()).div_ceil(SECTOR_BYTES);
+    for kept in 0..1_u32 << sectors {
+        let mut torn = after.clone();
+        for (number, sector) in torn[before.len()..].chunks_mut(SECTOR_BYTES).enumerate() {
+            if kept & (1 << number) == 0 {
+                sector.fill(0);
+            }
+        }
+        for (log, behind, least) in [(&torn, &before, 1), (&after, &torn, 4)] {
+            fs::write(&main, log).unwrap();
+            fs::write(&copy, behind).unwrap();
+            let log = KeyLog::open(&LocalDisk, &main, &copy).unwrap();
+            assert!(log.entries().len() >= least, "sectors {kept:b}");
+            assert!(entries.starts_with(log.entries()), "sectors {kept:b}");
+        }
+    }
 }
 
 #[tokio::test]
