@@ -17,7 +17,7 @@ from peers import Garage, SeaweedFs
 from systems import Nginx, NullStore, ReadVault
 
 SYSTEMS = {"readvault": ReadVault, "seaweedfs": SeaweedFs, "garage": Garage, "nginx": Nginx}
-WARM_BYTES = 3 << 30
+WARM_BYTES = 6 << 30
 
 
 def main():

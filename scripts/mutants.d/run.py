@@ -83,13 +83,17 @@ class Copy:
         return None if code == 0 else suite if code is not None else f"{suite}, which did not end"
 
 
+def misplaced(mutants: list[dict]) -> list[str]:
+    """A line for each fault whose place is not found once."""
+    found = [(mutant, (ROOT / mutant["file"]).read_text().count(mutant["old"])) for mutant in mutants]
+    return [f"{mutant['name']}: its place is found {count} times in {mutant['file']}"
+            for mutant, count in found if count != 1]
+
+
 def plant(copy: Copy, mutant: dict) -> tuple[pathlib.Path, str]:
     """Puts the fault in; gives the file and what it was."""
     path = copy.tree / mutant["file"]
     text = path.read_text()
-    count = text.count(mutant["old"])
-    if count != 1:
-        sys.exit(f"mutant {mutant['name']}: its place is found {count} times in {mutant['file']}")
     path.write_text(text.replace(mutant["old"], mutant["new"]))
     return path, text
 
@@ -111,6 +115,10 @@ def caught_by(copy: Copy, mutant: dict) -> str | None:
 def main():
     place, wanted = pathlib.Path(sys.argv[1]), sys.argv[2:]
     mutants = tomllib.loads((HERE / "table.toml").read_text())["mutant"]
+    if wrong := misplaced(mutants):
+        sys.exit("\n".join(wrong))
+    if wanted == ["--check"]:
+        return
     names = [mutant["name"] for mutant in mutants]
     unknown = set(wanted) - set(names)
     if unknown or len(set(names)) != len(names):
