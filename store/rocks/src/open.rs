@@ -21,7 +21,7 @@ use crate::{
     env,
     fault::fault,
     file_cipher::{FileKeys, PREFIX_BYTES},
-    log,
+    log, manifest,
     observer::PlainFiles,
     settings::{Settings, WRITE_BUFFER_BYTES},
     wal,
@@ -46,6 +46,7 @@ impl Opening {
         let directory = &*self.place.directory;
         let lock = lock(directory)?;
         let (sealer, entropy) = (Arc::clone(&self.sealer), Arc::clone(&self.entropy));
+        manifest::check(directory, &FileKeys::new(Arc::clone(&sealer), Arc::clone(&entropy)))?;
         let env = env::encrypting_env(sealer, entropy, &self.place.plain)?;
         let settings = Settings::new(&env, self.place.write_buffer_bytes);
         let names = DB::list_cf(&settings.database, directory)
@@ -86,7 +87,7 @@ impl Opening {
 }
 
 /// The file that names RocksDB's current manifest: there is a catalog where it is.
-const CURRENT: &str = "CURRENT";
+pub(crate) const CURRENT: &str = "CURRENT";
 /// A file that is written to see whether the disk takes writes, and removed at once.
 const PROBE: &str = "probe.tmp";
 /// A lock that was just let go may be held for a moment more by a child between its fork and its
@@ -160,6 +161,7 @@ fn open(
     if directory.join(CURRENT).exists() {
         let keys = FileKeys::new(Arc::clone(&sealer), entropy);
         check_key(directory, &keys)?;
+        manifest::check(directory, &keys)?;
         names = DB::list_cf(&settings.database, directory)
             .map_err(fault("reading the catalog's list of tables"))?;
         let evidence = wal::examine(directory, &keys, &sealer.table(SYNCED))?;
@@ -233,7 +235,7 @@ fn recoverable(
     log::last_version(&Database::new(db, env.clone(), sealer, [CHANGES].into_iter()))
 }
 
-fn unavailable(cause: std::io::Error) -> Error {
+pub(crate) fn unavailable(cause: std::io::Error) -> Error {
     let kind = match cause.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
         _ => ErrorKind::Unavailable,

@@ -1,20 +1,12 @@
 //! Looks for acknowledged commits that RocksDB's replay of its log would lose without a word.
 //!
-//! The replay ends at the first record that does not check. After a power loss that record is the
-//! torn,
-//! never acknowledged end, and to stop there is right; after damage it may be anywhere, and all
-//! behind it
-//! would be gone. Every group of commits begins with a sealed row that tells up to which version
-//! the log
-//! was durable before it, so a readable record behind the damage proves what must be there. What
-//! no later
-//! record proves (the very last group) is caught by the sequence numbers in the packs.
+//! The replay ends at the first record that does not check. After a power loss that record is the torn, never
+//! acknowledged end, and to stop there is right; after damage it may be anywhere, and all behind it would be gone.
+//! Every group of commits begins with a sealed row that tells up to which version the log was durable before it, so
+//! a readable record behind the damage proves what must be there. What no later record proves (the very last
+//! group) is caught by the sequence numbers in the packs.
 //!
-//! Layout, from RocksDB's description of its log: blocks of 32 KiB; records of `u32 masked CRC-32C
-//! of
-//! type and payload ‖ u16 length ‖ u8 type ‖ payload`, none across blocks; type 1 whole, 2 first,
-//! 3 middle,
-//! 4 last piece of a batch; a batch is `u64 sequence ‖ u32 count ‖` its writes.
+//! A batch, in one record or in pieces, is `u64 sequence ‖ u32 count ‖` its writes.
 
 use std::{
     fs::File,
@@ -31,17 +23,12 @@ use readvault_store::{
 use crate::{
     database::SYNCED_KEY,
     file_cipher::{FileCipher, FileKeys, PREFIX_BYTES},
+    records::{BLOCK_BYTES, FIRST, WHOLE, each_block, fill, records},
 };
 
 /// Extension of a log file as it was before it was cut.
 const SET_ASIDE: &str = "log.damaged";
-const BLOCK_BYTES: usize = 32 << 10;
-const HEADER_BYTES: usize = 7;
 const BATCH_HEADER_BYTES: usize = 12;
-const WHOLE: u8 = 1;
-const FIRST: u8 = 2;
-/// Types of pieces that this backend's settings never write.
-const TYPES_END: u8 = 5;
 /// A put into a named table.
 const TAG_TABLE_PUT: u8 = 5;
 
@@ -88,11 +75,9 @@ pub(crate) fn examine(directory: &Path, keys: &FileKeys, sealer: &TableSealer) -
     Ok(evidence)
 }
 
-/// Cuts the damaged log files behind their last record that checks, and keeps the whole ones
-/// beside them
-/// until [`forget`]. RocksDB must not meet the noise behind: a piece whose type byte happens to be
-/// that of
-/// a recycled log keeps its reader in a loop for ever.
+/// Cuts the damaged log files behind their last record that checks, and keeps the whole ones beside them until
+/// [`forget`]. RocksDB must not meet the noise behind: a piece whose type byte happens to be that of a recycled
+/// log keeps its reader in a loop for ever.
 pub(crate) fn cut(disk: &dyn Disk, directory: &Path, evidence: &Evidence) -> Result<()> {
     let cut = || {
         for (path, _) in &evidence.cuts {
@@ -158,63 +143,27 @@ fn log_files(directory: &Path) -> std::io::Result<Vec<(PathBuf, bool)>> {
     Ok(paths)
 }
 
-/// The offset in the file of the first record that does not check.
+/// The offset in the file of the first record that does not check. Behind one that does not, the next is looked for.
 fn examine_file(
     file: &mut File,
     cipher: &FileCipher,
     sealer: &TableSealer,
     synced: &mut u64,
 ) -> Result<Option<u64>> {
-    let mut block = vec![0; BLOCK_BYTES];
-    let mut offset = PREFIX_BYTES as u64;
     let mut bad = None;
-    loop {
-        let length = fill(file, &mut block).map_err(unreadable)?;
-        cipher
-            .apply(offset, &mut block[..length])
-            .map_err(|_| Error::new(ErrorKind::Internal, "deciphering a log file"))?;
-        let found = examine_block(&block[..length], sealer, synced);
-        bad = bad.or(found.map(|at| offset + at as u64));
-        if length < BLOCK_BYTES {
-            return Ok(bad);
-        }
-        offset += length as u64;
-    }
-}
-
-/// Follows the records of a block; where one does not check, looks for the next at every byte.
-/// Gives the
-/// offset of the first that does not.
-fn examine_block(block: &[u8], sealer: &TableSealer, synced: &mut u64) -> Option<usize> {
-    let mut bad = None;
-    let mut at = 0;
-    while at + HEADER_BYTES <= block.len() {
-        match record(&block[at..]) {
-            Some((kind, payload)) => {
-                if kind == WHOLE || kind == FIRST {
+    each_block(file, cipher, |offset, block| {
+        for (at, found) in records(block) {
+            match found {
+                Some((WHOLE | FIRST, payload)) => {
                     *synced = (*synced).max(synced_version(payload, sealer).unwrap_or(0));
                 }
-                at += HEADER_BYTES + payload.len();
-            }
-            None => {
-                bad = bad.or(Some(at));
-                at += 1;
+                Some(_) => {}
+                None => bad = bad.or(Some(offset + at as u64)),
             }
         }
-    }
-    bad
-}
-
-fn record(bytes: &[u8]) -> Option<(u8, &[u8])> {
-    let (crc, rest) = bytes.split_first_chunk::<4>()?;
-    let (length, checked) = rest.split_first_chunk::<2>()?;
-    let kind = *checked.first()?;
-    let checked = checked.get(..1 + usize::from(u16::from_le_bytes(*length)))?;
-    if kind == 0 || kind >= TYPES_END {
-        return None;
-    }
-    let expected = crc32c::crc32c(checked).rotate_right(15).wrapping_add(0xa282_ead8);
-    (u32::from_le_bytes(*crc) == expected).then(|| (kind, &checked[1..]))
+    })
+    .map_err(unreadable)?;
+    Ok(bad)
 }
 
 /// The durable version that the first row of a batch names, if it is whole and opens.
@@ -250,20 +199,6 @@ fn take_varint(bytes: &mut &[u8]) -> Option<u32> {
         }
     }
     None
-}
-
-/// Reads until `buffer` is full or the file ends.
-fn fill(file: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == Io::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 fn unreadable(cause: std::io::Error) -> Error {
