@@ -50,7 +50,14 @@ impl OpenFile {
 
     /// The entries `range` of the manifest.
     pub(super) async fn entries(&self, inner: &Inner, range: Range<u32>) -> Result<Vec<ChunkRef>> {
-        self.manifest.entries(range, |stored| self.fetch(inner, stored)).await
+        let entries = self.manifest.entries(range, |stored| self.fetch(inner, stored)).await;
+        entries.map_err(|cause| placed(cause, *self.row.lock()))
+    }
+
+    /// The bytes of a file that lives in its manifest.
+    pub(super) async fn inline(&self, inner: &Inner) -> Result<Bytes> {
+        let bytes = self.manifest.inline(|stored| self.fetch(inner, stored)).await;
+        bytes.map_err(|cause| placed(cause, *self.row.lock()))
     }
 
     /// `NotFound` when the file has been deleted since it was opened.
@@ -70,6 +77,18 @@ impl OpenFile {
             }
             fetched => fetched,
         }
+    }
+}
+
+fn place(row: ManifestRow) -> String {
+    format!("manifest in pack {} at {}", row.pack, row.offset)
+}
+
+/// An error of the manifest that `row` names; of damage it says where.
+fn placed(cause: Error, row: ManifestRow) -> Error {
+    match cause.kind() {
+        ErrorKind::Corrupt => Error::corrupt(place(row)).because(cause),
+        _ => cause,
     }
 }
 
@@ -118,13 +137,14 @@ impl Inner {
                 bytes => break bytes?,
             }
         };
-        let at = || format!("manifest in pack {} at {}", row.pack, row.offset);
+        let at = || place(row);
         let head = ManifestHead::open(&bytes, self.keys.vault_key());
         let head = head.map_err(|cause| Error::corrupt(at()).because(cause))?;
         if head.manifest() != id {
             return Err(Error::corrupt(format!("another {}", at())));
         }
-        let key = self.keys.item_key_of(head.id(), head.key()).await?;
+        let key = self.keys.item_key_of(head.id(), head.key()).await;
+        let key = key.map_err(|cause| placed(cause, row))?;
         let record = whole.then_some(bytes);
         let chunks = &*self.chunks;
         let manifest =

@@ -114,8 +114,7 @@ impl FileReader {
     }
 
     async fn inline(&self, range: Range<u64>) -> Result<Bytes> {
-        let fetch = |stored| self.open.fetch(&self.inner, stored);
-        let bytes = self.open.manifest.inline(fetch).await?;
+        let bytes = self.open.inline(&self.inner).await?;
         let narrow = |at: u64| usize::try_from(at).expect("an inline file is small");
         Ok(bytes.slice(narrow(range.start)..narrow(range.end)))
     }

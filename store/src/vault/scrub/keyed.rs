@@ -66,8 +66,7 @@ impl Inner {
         let (mut start, count) = (0, open.manifest.entry_count());
         while start < count {
             let end = count.min(start + ENTRIES);
-            let fetch = |stored| open.fetch(self, stored);
-            let entries = open.manifest.entries(start..end, fetch).await?;
+            let entries = open.entries(self, start..end).await?;
             for entry in &entries {
                 let began = pace.now();
                 let store = Store { account: account.clone(), id: store, domain: entry.domain };

@@ -74,7 +74,13 @@ impl Heard<'_> {
             return Verdict::Unharmed;
         }
         let unnamed = self.told.iter().find(|text| !self.names_it(text)).cloned();
-        unnamed.map_or(Verdict::Pinpointed, Verdict::Told)
+        match unnamed {
+            None => Verdict::Pinpointed,
+            Some(text) if self.damage.class == Class::Pack => {
+                Verdict::Violation(format!("damage of a pack is told without its place: {text}"))
+            }
+            Some(text) => Verdict::Told(text),
+        }
     }
 }
 
