@@ -1,5 +1,7 @@
 //! What RocksDB's errors mean to a caller of the catalog.
 
+use std::io;
+
 use readvault_store::{Error, ErrorKind};
 
 /// What RocksDB said, without the parts that may quote paths or keys; a file of the catalog by its name.
@@ -12,6 +14,17 @@ struct Cause {
 /// The error of an operation at `context` that RocksDB failed.
 pub(crate) fn fault(context: &'static str) -> impl FnOnce(rocksdb::Error) -> Error {
     move |error| Error::new(kind(&error), context).because(Cause { status: status(error.as_ref()) })
+}
+
+/// The error of reading or changing a file at `context` that the system refused.
+pub(crate) fn unavailable(context: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |cause| {
+        let kind = match cause.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+            _ => ErrorKind::Unavailable,
+        };
+        Error::new(kind, context).because(cause)
+    }
 }
 
 /// What the caller should do about `error`.

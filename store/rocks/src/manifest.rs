@@ -8,11 +8,14 @@ use std::{fs::File, io::Read, path::Path};
 use readvault_store::{Error, Result};
 
 use crate::{
+    fault::unavailable,
     file_cipher::{FileKeys, PREFIX_BYTES},
-    open::{CURRENT, unavailable},
     records::{each_block, fill, records},
 };
 
+/// The file that names the manifest that is in use: there is a catalog where it is.
+pub(crate) const CURRENT: &str = "CURRENT";
+const MANIFEST: &str = "the catalog's manifest";
 /// Where the prefix of a manifest says how much of it is durable; written by shim/encrypting_env.cc.
 const DURABLE_AT: usize = 512;
 const DURABLE_MAGIC: u64 = 0x0a01_5259_5344_5652;
@@ -23,12 +26,12 @@ pub(crate) fn check(directory: &Path, keys: &FileKeys) -> Result<()> {
     let Some(name) = named(directory, keys)? else { return Ok(()) };
     let mut file = match File::open(directory.join(&name)) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        file => file.map_err(unavailable)?,
+        file => file.map_err(unavailable(MANIFEST))?,
     };
     let damaged = |what: &str| Error::corrupt(format!("{name}, the catalog's manifest: {what}"));
-    let size = file.metadata().map_err(unavailable)?.len();
+    let size = file.metadata().map_err(unavailable(MANIFEST))?.len();
     let mut prefix = [0; PREFIX_BYTES];
-    if fill(&mut file, &mut prefix).map_err(unavailable)? < PREFIX_BYTES {
+    if fill(&mut file, &mut prefix).map_err(unavailable(MANIFEST))? < PREFIX_BYTES {
         return Err(damaged("it is cut short"));
     }
     let cipher = keys.open(&prefix).map_err(|_| damaged("its front"))?;
@@ -42,13 +45,13 @@ pub(crate) fn check(directory: &Path, keys: &FileKeys) -> Result<()> {
         let unread = || records(block).find_map(|(at, found)| found.is_none().then_some(at));
         bad = bad.or_else(|| unread().map(|at| offset + at as u64));
     })
-    .map_err(unavailable)?;
+    .map_err(unavailable(MANIFEST))?;
     bad.map_or(Ok(()), |at| Err(damaged(&format!("the record at {at} does not check"))))
 }
 
 /// The manifest that `CURRENT` names, if it names any.
 fn named(directory: &Path, keys: &FileKeys) -> Result<Option<String>> {
-    let current = std::fs::read(directory.join(CURRENT)).map_err(unavailable)?;
+    let current = std::fs::read(directory.join(CURRENT)).map_err(unavailable(MANIFEST))?;
     let Some((prefix, name)) = current.split_at_checked(PREFIX_BYTES) else { return Ok(None) };
     let Ok(cipher) = keys.open(prefix) else { return Ok(None) };
     let mut name = name.to_vec();

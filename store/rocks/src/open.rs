@@ -19,9 +19,10 @@ use rocksdb::{ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, Options};
 use crate::{
     database::{CHANGES, Database, OWN_TABLES, SYNCED},
     env,
-    fault::fault,
+    fault::{fault, unavailable},
     file_cipher::{FileKeys, PREFIX_BYTES},
-    log, manifest,
+    log,
+    manifest::{self, CURRENT},
     observer::PlainFiles,
     settings::{Settings, WRITE_BUFFER_BYTES},
     wal,
@@ -86,8 +87,7 @@ impl Opening {
     }
 }
 
-/// The file that names RocksDB's current manifest: there is a catalog where it is.
-pub(crate) const CURRENT: &str = "CURRENT";
+const DIRECTORY: &str = "opening the catalog's directory";
 /// A file that is written to see whether the disk takes writes, and removed at once.
 const PROBE: &str = "probe.tmp";
 /// A lock that was just let go may be held for a moment more by a child between its fork and its
@@ -153,7 +153,7 @@ fn open(
         return Err(Error::new(ErrorKind::InvalidInput, "a table name is reserved"));
     }
     let (directory, disk) = (&*place.directory, &*place.disk);
-    disk.make_directory(directory).map_err(unavailable)?;
+    disk.make_directory(directory).map_err(unavailable(DIRECTORY))?;
     let lock = lock(directory)?;
     let env = env::encrypting_env(Arc::clone(&sealer), Arc::clone(&entropy), &place.plain)?;
     let settings = Settings::new(&env, place.write_buffer_bytes);
@@ -196,12 +196,12 @@ fn descriptors<'a>(
 
 /// Takes the lock on the directory: what is examined below must not change meanwhile.
 fn lock(directory: &Path) -> Result<File> {
-    let lock = File::open(directory).map_err(unavailable)?;
+    let lock = File::open(directory).map_err(unavailable(DIRECTORY))?;
     for _ in 0..LOCK_TRIES {
         match lock.try_lock() {
             Ok(()) => return Ok(lock),
             Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
-            Err(TryLockError::Error(cause)) => return Err(unavailable(cause)),
+            Err(TryLockError::Error(cause)) => return Err(unavailable(DIRECTORY)(cause)),
         }
     }
     Err(Error::new(ErrorKind::Unavailable, "the catalog is open in another process"))
@@ -212,7 +212,7 @@ fn check_key(directory: &Path, keys: &FileKeys) -> Result<()> {
     let mut prefix = Vec::with_capacity(PREFIX_BYTES);
     File::open(directory.join(CURRENT))
         .and_then(|file| file.take(PREFIX_BYTES as u64).read_to_end(&mut prefix))
-        .map_err(unavailable)?;
+        .map_err(unavailable(DIRECTORY))?;
     keys.open(&prefix).map(|_| ()).map_err(|_| {
         Error::new(ErrorKind::KeyUnavailable, "the catalog's files do not open under this key")
     })
@@ -233,12 +233,4 @@ fn recoverable(
     let db = DB::open_cf_descriptors_read_only(&settings.database, directory, descriptors, false)
         .map_err(fault("replaying the catalog's log"))?;
     log::last_version(&Database::new(db, env.clone(), sealer, [CHANGES].into_iter()))
-}
-
-pub(crate) fn unavailable(cause: std::io::Error) -> Error {
-    let kind = match cause.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
-        _ => ErrorKind::Unavailable,
-    };
-    Error::new(kind, "opening the catalog's directory").because(cause)
 }

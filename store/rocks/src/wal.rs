@@ -15,17 +15,19 @@ use std::{
 };
 
 use readvault_store::{
-    Error, ErrorKind, Result,
+    Error, Result,
     catalog::row::TableSealer,
     disk::{Disk, OpenAs, write_all},
 };
 
 use crate::{
     database::SYNCED_KEY,
+    fault::unavailable,
     file_cipher::{FileCipher, FileKeys, PREFIX_BYTES},
     records::{BLOCK_BYTES, FIRST, WHOLE, each_block, fill, records},
 };
 
+const LOG: &str = "the catalog's log";
 /// Extension of a log file as it was before it was cut.
 const SET_ASIDE: &str = "log.damaged";
 const BATCH_HEADER_BYTES: usize = 12;
@@ -46,10 +48,10 @@ pub(crate) struct Evidence {
 /// Reads every log file of `directory`, block by block, those set aside included. Changes nothing.
 pub(crate) fn examine(directory: &Path, keys: &FileKeys, sealer: &TableSealer) -> Result<Evidence> {
     let mut evidence = Evidence::default();
-    for (path, set_aside) in log_files(directory).map_err(unreadable)? {
-        let mut file = File::open(&path).map_err(unreadable)?;
+    for (path, set_aside) in log_files(directory).map_err(unavailable(LOG))? {
+        let mut file = File::open(&path).map_err(unavailable(LOG))?;
         let mut prefix = [0; PREFIX_BYTES];
-        if fill(&mut file, &mut prefix).map_err(unreadable)? < PREFIX_BYTES {
+        if fill(&mut file, &mut prefix).map_err(unavailable(LOG))? < PREFIX_BYTES {
             // Made by a crash before its first byte was durable: nothing was acknowledged in it.
             continue;
         }
@@ -91,7 +93,7 @@ pub(crate) fn cut(disk: &dyn Disk, directory: &Path, evidence: &Evidence) -> Res
         evidence.cuts.iter().try_for_each(|(path, length)| cut_file(disk, path, *length))?;
         disk.sync_directory(directory)
     };
-    cut().map_err(unreadable)
+    cut().map_err(unavailable(LOG))
 }
 
 fn cut_file(disk: &dyn Disk, path: &Path, length: u64) -> std::io::Result<()> {
@@ -116,9 +118,9 @@ fn cut_file(disk: &dyn Disk, path: &Path, length: u64) -> std::io::Result<()> {
 
 /// Removes what [`cut`] kept, once the catalog is open without it.
 pub(crate) fn forget(disk: &dyn Disk, directory: &Path) -> Result<()> {
-    for (path, set_aside) in log_files(directory).map_err(unreadable)? {
+    for (path, set_aside) in log_files(directory).map_err(unavailable(LOG))? {
         if set_aside {
-            disk.remove(&path).map_err(unreadable)?;
+            disk.remove(&path).map_err(unavailable(LOG))?;
         }
     }
     Ok(())
@@ -162,7 +164,7 @@ fn examine_file(
             }
         }
     })
-    .map_err(unreadable)?;
+    .map_err(unavailable(LOG))?;
     Ok(bad)
 }
 
@@ -199,12 +201,4 @@ fn take_varint(bytes: &mut &[u8]) -> Option<u32> {
         }
     }
     None
-}
-
-fn unreadable(cause: std::io::Error) -> Error {
-    let kind = match cause.kind() {
-        Io::StorageFull | Io::QuotaExceeded => ErrorKind::NoSpace,
-        _ => ErrorKind::Unavailable,
-    };
-    Error::new(kind, "the catalog's log").because(cause)
 }
