@@ -105,6 +105,12 @@ pub trait ChunkStore: Send + Sync + fmt::Debug {
     /// `Unavailable`.
     async fn list(&self) -> Result<Vec<PackInfo>>;
 
+    /// Whether `pack` is here, sound or not. Reads nothing of it.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn holds(&self, pack: PackId) -> Result<bool>;
+
     /// What the footer of `pack` tells; none when it has no sound one. Reads no more than that.
     ///
     /// # Errors

@@ -311,6 +311,29 @@ class Machine(unittest.TestCase):
                 omics.get_read_set(sequenceStoreId=content.store, id=gone, file="SOURCE1",
                                    partNumber=1)["payload"].read()
 
+    def test_packs_that_are_gone_are_mended_from_a_second_copy(self):
+        to, keys_to = place("rv-backup-"), place("rv-keys-")
+        self.addCleanup(lambda: [shutil.rmtree(p, ignore_errors=True) for p in (to, keys_to)])
+        with Vault() as vault:
+            content = Content(vault)
+            content.fill()
+            daemon("backup", "--data", vault.data, "--to", to, "--keys-to", keys_to)
+            vault.stop()
+            for pack in (to / "packs").iterdir():
+                (vault.data / "packs" / pack.name).unlink()
+            vault.start()
+            s3 = vault.client("s3")
+            with self.assertRaises((botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)):
+                s3.get_object(Bucket="samples", Key="dir/large")["Body"].read()
+            self.assertRegex(daemon("scrub", "--data", vault.data), r"[1-9]\d* damaged records, 0 of them")
+            vault.stop()
+            vault.extra = ("--second-copy", str(to))
+            vault.start()
+            told = daemon("scrub", "--data", vault.data)
+            self.assertRegex(told, r"([1-9]\d*) damaged records, \1 of them mended")
+            content.check(self)
+            self.assertIn("no damage", daemon("scrub", "--data", vault.data))
+
     def test_a_damaged_backup_is_told(self):
         to, keys_to = place("rv-backup-"), place("rv-keys-")
         self.addCleanup(lambda: [shutil.rmtree(p, ignore_errors=True) for p in (to, keys_to)])

@@ -314,6 +314,18 @@ impl ChunkStore for LocalChunkStore {
         .await
     }
 
+    async fn holds(&self, pack: PackId) -> Result<bool> {
+        if self.descriptors.open(pack).is_some() {
+            return Ok(true);
+        }
+        let descriptors = self.descriptors.clone();
+        blocking(move || match descriptors.file(pack) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            file => file.map(|_| true).map_err(error::io(format!("pack {pack}"))),
+        })
+        .await
+    }
+
     async fn footer(&self, pack: PackId) -> Result<Option<PackContents>> {
         let (descriptors, vault_key) = (self.descriptors.clone(), self.vault_key.clone());
         let closed = blocking(move || {

@@ -152,6 +152,10 @@ impl ChunkStore for MemoryChunkStore {
         Ok(state.packs.iter().map(info).collect())
     }
 
+    async fn holds(&self, pack: PackId) -> Result<bool> {
+        Ok(self.state.lock().packs.contains_key(&pack))
+    }
+
     async fn footer(&self, pack: PackId) -> Result<Option<PackContents>> {
         let contents = self.summary(pack).await?;
         Ok(Some(contents).filter(|contents| contents.end == PackEnd::Closed))

@@ -59,6 +59,10 @@ impl ChunkStore for NullChunkStore {
         Ok(Vec::new())
     }
 
+    async fn holds(&self, _pack: PackId) -> Result<bool> {
+        Ok(true)
+    }
+
     async fn footer(&self, pack: PackId) -> Result<Option<PackContents>> {
         self.summary(pack).await.map(Some)
     }

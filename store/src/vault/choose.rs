@@ -7,6 +7,7 @@ use crate::{
     Error, ErrorKind, Result,
     catalog::{Commit, Durability, Outcome, Row, RowKey},
     chunk::{ChunkIdentity, ChunkRef, ChunkRow},
+    ids::PackId,
 };
 
 /// The epoch of a row whose record failed a check: it is no target for reuse, and the next upload of the
@@ -29,6 +30,9 @@ impl Inner {
             let Some(found) = found.into_iter().next().flatten() else { return Ok(false) };
             let Ok(row) = ChunkRow::decode(&found.value) else { return Ok(false) };
             if row.gc_epoch == QUARANTINED || !identity.commits_to(&row.commitment) {
+                return Ok(false);
+            }
+            if self.is_gone(&key, row.pack).await? {
                 return Ok(false);
             }
             let stale = HashMap::from([(key.clone(), (found, row))]);
@@ -65,9 +69,22 @@ impl Inner {
             if row.gc_epoch == QUARANTINED {
                 return Err(Error::corrupt(format!("pack {} at {}", row.pack, row.offset)));
             }
+            if self.is_gone(key, row.pack).await? {
+                return Err(Error::corrupt(format!("pack {} is missing", row.pack)));
+            }
             rows.insert(key.clone(), (found, row));
         }
         Ok(rows)
+    }
+
+    /// Whether the pack that the row at `key` named just now is gone, and the row still names it: compaction moves
+    /// rows before their pack goes. Such a row is not quarantined: the pack may come back.
+    async fn is_gone(&self, key: &RowKey, pack: PackId) -> Result<bool> {
+        if self.chunks.holds(pack).await? {
+            return Ok(false);
+        }
+        let now = self.catalog.read(std::slice::from_ref(key)).await?.into_iter().next().flatten();
+        Ok(now.is_some_and(|row| ChunkRow::decode(&row.value).is_ok_and(|row| row.pack == pack)))
     }
 
     /// Raises those of `rows` that are of an earlier epoch; false when one changed meanwhile.

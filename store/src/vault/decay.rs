@@ -228,6 +228,25 @@ async fn a_pack_that_is_gone_is_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_lay_in_a_pack_that_is_gone_is_stored_anew_by_its_next_upload() {
+    let decay = Decay::new(BATCH_BYTES);
+    let first = decay.start().await;
+    let store = Decay::store(&first).await;
+    let lost = decay.bench(&first, &store).put(&noise(90_000)).await;
+    let [gone] = packs_of(&first, is_chunk).await[..] else { panic!("one pack of chunks") };
+    first.chunks.close().await.unwrap();
+    decay.files.remove(&path(gone)).unwrap();
+    let again = decay.start().await;
+    let bench = decay.bench(&again, &store);
+    let joined = bench.vault.assemble(bench.spec().await, std::slice::from_ref(&lost.file)).await;
+    assert_eq!(joined.unwrap_err().kind(), ErrorKind::Corrupt);
+    let anew = bench.put(&lost.bytes).await;
+    bench.reads_back(&anew).await;
+    bench.reads_back(&lost).await;
+    assert_eq!(scrub(&bench).await.damaged, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_manifest_whose_pack_is_gone_is_told_by_a_scrub() {
     let decay = Decay::new(BATCH_BYTES);
     let first = decay.start().await;

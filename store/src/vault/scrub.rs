@@ -1,11 +1,13 @@
 //! Scrubbing: reading what is stored before somebody needs it.
 //!
-//! Every byte of every pack is checked against its checksums, which needs no key; of a sample of files every
-//! chunk is opened and its name computed again. What fails is mended from a second copy where there is one,
+//! Every byte of every pack is checked against its checksums, which needs no key; every row of a chunk or manifest
+//! must name a pack that is here; of a sample of files every chunk is opened and its name computed again. What
+//! fails is mended from a second copy where there is one,
 //! else quarantined: its next upload replaces it, and meanwhile reads of it fail with its place.
 
 mod keyed;
 mod mend;
+mod missing;
 mod records;
 mod state;
 
@@ -129,6 +131,7 @@ impl Inner {
             self.scrub_one(pack, &mut standing, &pace).await?;
             told(&standing.scrub);
         }
+        self.scrub_missing(&mut standing.scrub).await?;
         self.open_sample(options.open_percent, &mut standing.scrub, &pace).await?;
         standing.scrub.ended_ms = self.clock.unix_ms();
         state::finish(self, &standing.scrub).await?;

@@ -5,12 +5,12 @@ use readvault_ambient::random;
 use super::{Damage, Damaged, Pace, Scrub};
 use crate::{
     Error, ErrorKind, Result,
-    catalog::{Fold, PAGE_ITEMS_MAX, Row, RowKey, ScanRange},
+    catalog::{Fold, PAGE_ITEMS_MAX, ScanRange},
     chunk::{ChunkHeader, ChunkRef, ChunkRow, open_record},
     chunk_store::Extent,
     ids::{ManifestId, StoreId},
     manifest::{ManifestHead, ManifestRow},
-    vault::{Inner, MANIFESTS, Store, chunk_row, manifest_row},
+    vault::{Inner, MANIFESTS, Store, chunk_row},
 };
 
 /// Entries that are looked up at once.
@@ -36,16 +36,12 @@ impl Inner {
                 let id = row.key[..].try_into().map(ManifestId);
                 let id = id.map_err(|_| Error::corrupt("the row of a manifest"))?;
                 match self.open_all(id, scrub, pace).await {
-                    // Deleted or moved meanwhile; else its pack is gone.
-                    Err(cause)
-                        if cause.kind() == ErrorKind::NotFound
-                            && !self.stands(manifest_row(id), &row).await? => {}
+                    // Deleted or moved meanwhile; else its pack is gone, which its row told.
+                    Err(cause) if cause.kind() == ErrorKind::NotFound => {}
                     Err(cause) if cause.kind() == ErrorKind::KeyUnavailable => {
                         scrub.closed_files += 1
                     }
-                    Err(cause)
-                        if matches!(cause.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) =>
-                    {
+                    Err(cause) if cause.kind() == ErrorKind::Corrupt => {
                         let row = ManifestRow::decode(&row.value)?;
                         let what = Damaged::Manifest(id);
                         scrub.found(Damage { pack: row.pack, offset: row.offset, what });
@@ -87,12 +83,6 @@ impl Inner {
         Ok((head.id().store, head.id().account.clone()))
     }
 
-    /// Whether a row is as it was read: then what it names has neither moved nor ended.
-    async fn stands(&self, key: RowKey, row: &Row) -> Result<bool> {
-        let now = self.catalog.read(&[key]).await?.into_iter().next().flatten();
-        Ok(now.as_ref() == Some(row))
-    }
-
     /// Opens one chunk; gives the bytes that were read for it.
     async fn open_chunk(&self, store: &Store, entry: &ChunkRef, scrub: &mut Scrub) -> Result<u64> {
         let domain = self.keys.open_epoch(store, entry.epoch).await?;
@@ -113,12 +103,8 @@ impl Inner {
                 ChunkHeader::decode(&record).is_ok_and(|header| header == row.header(entry.id))
                     && open_record(&record, entry, size, keys).is_ok()
             }
-            // Moved, or deleted with its file: an unchanged row names a pack that is gone.
-            Err(cause)
-                if cause.kind() == ErrorKind::NotFound && !self.stands(key, &found).await? =>
-            {
-                return Err(cause);
-            }
+            // As above; the file's other chunks are here.
+            Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(0),
             Err(_) => false,
         };
         scrub.opened += 1;

@@ -45,7 +45,10 @@ impl Inner {
             }
             Err(cause) => {
                 tracing::warn!(%pack, offset = entry.offset, %cause, "a record can't be mended");
-                self.quarantine(key, found).await?;
+                // A pack that is gone may come back, and nothing is chosen from it meanwhile.
+                if self.chunks.holds(pack).await? {
+                    self.quarantine(key, found).await?;
+                }
             }
         }
         Ok(Damaged::of(entry.name))

@@ -1,4 +1,7 @@
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,11 +26,12 @@ use crate::{
     },
 };
 
-/// Packs of which bytes can be damaged, as they are read.
+/// Packs of which bytes can be damaged, as they are read, and that can be gone.
 #[derive(Debug)]
 struct Rotten {
     under: Arc<MemoryChunkStore>,
     rot: Mutex<HashMap<PackId, u64>>,
+    gone: Mutex<HashSet<PackId>>,
 }
 
 /// What is under the rot: a second copy.
@@ -48,6 +52,9 @@ impl ChunkStore for Rotten {
     }
 
     async fn read(&self, extent: Extent) -> Result<Bytes> {
+        if self.gone.lock().contains(&extent.pack) {
+            return Err(crate::Error::new(ErrorKind::NotFound, "the pack is gone"));
+        }
         let bytes = self.under.read(extent).await?;
         let rot = self.rot.lock().get(&extent.pack).copied();
         let at =
@@ -59,7 +66,13 @@ impl ChunkStore for Rotten {
     }
 
     async fn list(&self) -> Result<Vec<PackInfo>> {
-        self.under.list().await
+        let mut packs = self.under.list().await?;
+        packs.retain(|pack| !self.gone.lock().contains(&pack.pack));
+        Ok(packs)
+    }
+
+    async fn holds(&self, pack: PackId) -> Result<bool> {
+        Ok(!self.gone.lock().contains(&pack) && self.under.holds(pack).await?)
     }
 
     async fn footer(&self, pack: PackId) -> Result<Option<PackContents>> {
@@ -113,7 +126,7 @@ impl Bench {
             StoreParams { vault_key: keys.vault_key().clone(), writer, entropy: entropy.clone() };
         let under = Arc::new(MemoryChunkStore::with_pack_bytes(params, 256 << 10));
         let copy = has_copy.then(|| Arc::new(Copy(under.clone())) as Arc<dyn PackSource>);
-        let chunks = Arc::new(Rotten { under, rot: Mutex::default() });
+        let chunks = Arc::new(Rotten { under, rot: Mutex::default(), gone: Mutex::default() });
         let catalog = Arc::new(MemoryCatalog::new());
         let params = VaultParams {
             catalog: catalog.clone(),
@@ -234,6 +247,28 @@ async fn a_second_copy_mends_chunks_and_manifests() {
     assert_eq!((scrub.damaged, scrub.mended), (1, 1));
     assert_eq!(scrub.places[0].what, Damaged::Manifest(file.manifest));
     assert_eq!(bench.read(&file).await.unwrap(), bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_that_is_gone_is_mended_from_a_second_copy() {
+    for has_copy in [true, false] {
+        let bench = Bench::new(has_copy).await;
+        let bytes = noise(200_000);
+        let file = bench.put(&bytes, FileRole::Part).await;
+        let packs = bench.chunks.list().await.unwrap();
+        // Its chunk fills that pack, its manifest begins the next.
+        bench.put(&noise(300_000), FileRole::Part).await;
+        bench.chunks.gone.lock().extend(packs.iter().map(|pack| pack.pack));
+        let scrub = bench.scrub(100).await;
+        assert_eq!((scrub.damaged, scrub.mended), (3, if has_copy { 3 } else { 0 }));
+        let whats: Vec<_> = scrub.places.iter().map(|place| place.what).collect();
+        let chunk = Damaged::Chunk;
+        assert_eq!(whats, [chunk, chunk, Damaged::Manifest(file.manifest)]);
+        if has_copy {
+            assert_eq!(bench.read(&file).await.unwrap(), bytes);
+            assert_eq!(bench.scrub(100).await.damaged, 0);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
