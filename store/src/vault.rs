@@ -240,13 +240,15 @@ impl Vault {
     /// Makes the rows and files of `commit` visible, as a whole or not at all.
     ///
     /// The rows of the files are added here; those that refer to them are the caller's. Durable when it
-    /// returns. A refused commit voids its files before it is answered. Dropping the future leaves open
-    /// whether it applied.
+    /// returns. A refused commit voids its files before it is answered. Goes on to its end when the future is
+    /// dropped, so that the packs do not say of what ends that it ended, and the catalog otherwise.
     ///
     /// # Errors
     /// `Unavailable` when the outcome is not known; `NoSpace`; `LimitExceeded`.
     pub async fn commit(&self, commit: VaultCommit) -> Result<Committed> {
-        commit::commit(&self.inner, commit).await
+        let inner = self.inner.clone();
+        let ended = tokio::spawn(async move { commit::commit(&inner, commit).await }).await;
+        ended.map_err(|cause| Error::new(ErrorKind::Internal, "a commit").because(cause))?
     }
 
     /// Who shares chunks with `files`: those of one item that has a shred slot of its own, and not been

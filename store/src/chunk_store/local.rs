@@ -315,11 +315,9 @@ impl ChunkStore for LocalChunkStore {
     }
 
     async fn holds(&self, pack: PackId) -> Result<bool> {
-        if self.descriptors.open(pack).is_some() {
-            return Ok(true);
-        }
-        let descriptors = self.descriptors.clone();
-        blocking(move || match descriptors.file(pack) {
+        // Of a file that was removed under this process an open descriptor would go on to tell.
+        let files = self.files.clone();
+        blocking(move || match files.read(pack) {
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(false),
             file => file.map(|_| true).map_err(error::io(format!("pack {pack}"))),
         })

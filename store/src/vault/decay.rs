@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use futures::TryStreamExt;
@@ -10,7 +11,7 @@ use parking_lot::Mutex;
 use readvault_ambient::{System, testing::ManualClock};
 
 use super::{
-    Damaged, DomainChoice, GcOptions, Scrub, ScrubOptions, Store,
+    Damaged, DomainChoice, GcOptions, Scrub, ScrubOptions, Store, VaultCommit,
     bench::{Bench, noise},
     conformance::{Parts, Running},
     unsettled,
@@ -229,21 +230,53 @@ async fn a_pack_that_is_gone_is_told_of() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_lay_in_a_pack_that_is_gone_is_stored_anew_by_its_next_upload() {
-    let decay = Decay::new(BATCH_BYTES);
-    let first = decay.start().await;
-    let store = Decay::store(&first).await;
-    let lost = decay.bench(&first, &store).put(&noise(90_000)).await;
-    let [gone] = packs_of(&first, is_chunk).await[..] else { panic!("one pack of chunks") };
-    first.chunks.close().await.unwrap();
-    decay.files.remove(&path(gone)).unwrap();
-    let again = decay.start().await;
-    let bench = decay.bench(&again, &store);
-    let joined = bench.vault.assemble(bench.spec().await, std::slice::from_ref(&lost.file)).await;
-    assert_eq!(joined.unwrap_err().kind(), ErrorKind::Corrupt);
-    let anew = bench.put(&lost.bytes).await;
-    bench.reads_back(&anew).await;
-    bench.reads_back(&lost).await;
-    assert_eq!(scrub(&bench).await.damaged, 0);
+    for under_a_server in [true, false] {
+        let decay = Decay::new(BATCH_BYTES);
+        let mut running = decay.start().await;
+        let store = Decay::store(&running).await;
+        let mut bench = decay.bench(&running, &store);
+        let lost = bench.put(&noise(90_000)).await;
+        let [gone] = packs_of(&running, is_chunk).await[..] else { panic!("one pack of chunks") };
+        // Opens every pack.
+        bench.vault.packs().await.unwrap();
+        if !under_a_server {
+            running.chunks.close().await.unwrap();
+        }
+        decay.files.remove(&path(gone)).unwrap();
+        if !under_a_server {
+            running = decay.start().await;
+            bench = decay.bench(&running, &store);
+        }
+        let joined =
+            bench.vault.assemble(bench.spec().await, std::slice::from_ref(&lost.file)).await;
+        assert_eq!(joined.unwrap_err().kind(), ErrorKind::Corrupt);
+        let anew = bench.put(&lost.bytes).await;
+        running.chunks.close().await.unwrap();
+        running = decay.start().await;
+        bench = decay.bench(&running, &store);
+        bench.reads_back(&anew).await;
+        bench.reads_back(&lost).await;
+        assert_eq!(scrub(&bench).await.damaged, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_whose_caller_goes_away_ends_in_packs_and_catalog_alike() {
+    let decay = Decay::new(1 << 20);
+    let running = decay.start().await;
+    let bench = decay.bench(&running, &Decay::store(&running).await);
+    let put = bench.put(&noise(90_000)).await;
+    let removes = vec![put.removal.clone()];
+    let mut commit =
+        Box::pin(bench.vault.commit(VaultCommit { removes, ..VaultCommit::default() }));
+    assert!(futures::poll!(&mut commit).is_pending());
+    drop(commit);
+    let ended = async {
+        while bench.vault.open_file(&put.file).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ended).await.expect("the removal goes on");
 }
 
 #[tokio::test(flavor = "multi_thread")]

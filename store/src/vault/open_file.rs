@@ -92,6 +92,16 @@ fn placed(cause: Error, row: ManifestRow) -> Error {
     }
 }
 
+/// An error of the item key of a manifest: its sealed seed may be damaged, or a shred slot, or the key log.
+fn of_item_key(cause: Error, row: ManifestRow) -> Error {
+    match cause.kind() {
+        ErrorKind::Corrupt => {
+            Error::corrupt(format!("the item key of the {}: {cause}", place(row))).because(cause)
+        }
+        _ => cause,
+    }
+}
+
 async fn fetch(
     chunks: &dyn ChunkStore,
     row: ManifestRow,
@@ -144,7 +154,7 @@ impl Inner {
             return Err(Error::corrupt(format!("another {}", at())));
         }
         let key = self.keys.item_key_of(head.id(), head.key()).await;
-        let key = key.map_err(|cause| placed(cause, row))?;
+        let key = key.map_err(|cause| of_item_key(cause, row))?;
         let record = whole.then_some(bytes);
         let chunks = &*self.chunks;
         let manifest =

@@ -77,6 +77,16 @@ impl Closed {
     }
 }
 
+/// What a look at a closed pack gave.
+enum Look {
+    /// It agrees with the catalog.
+    Agrees,
+    /// It voids what is visible, as of a removal that is under way.
+    Waits,
+    /// It was compacted away, or is damaged, which is a start's to judge.
+    IsLeft,
+}
+
 impl Inner {
     /// Settles the packs that were closed since the start; gives how many.
     pub(super) async fn settle_closed(&self) -> Result<u64> {
@@ -90,31 +100,40 @@ impl Inner {
         // them, or have their rows, or never will.
         self.in_flight.appends_ended().await;
         let held = self.in_flight.packs();
-        let (mut settled, mut gone) = (Vec::new(), Vec::new());
+        let (mut settled, mut left, mut failed) = (Vec::new(), Vec::new(), None);
         for (pack, voids) in closed.into_iter().filter(|(pack, _)| !held.contains(pack)) {
-            if !self.visible(&voids).await?.is_empty() {
-                continue;
-            }
-            match self.chunks.footer(pack).await {
-                Ok(Some(contents)) if contents.is_whole() => {
-                    let visible = self.made_to_agree(&contents).await?;
-                    if visible.is_empty() {
-                        settled.push(pack);
-                    } else {
-                        self.closed.voids(pack, visible);
-                    }
-                }
-                // Compacted away, or damaged, which is a start's to judge.
-                Ok(_) => gone.push(pack),
-                Err(cause) => {
-                    tracing::debug!(%pack, %cause, "a closed pack is left to the next start");
-                    gone.push(pack);
-                }
+            match self.look_at(pack, &voids).await {
+                Ok(Look::Agrees) => settled.push(pack),
+                Ok(Look::IsLeft) => left.push(pack),
+                Ok(Look::Waits) => {}
+                // The others are settled none the less; this one is looked at again.
+                Err(cause) => failed = Some(cause),
             }
         }
         settle(self, &settled).await?;
-        self.closed.forget(&[gone, settled.clone()].concat());
-        Ok(settled.len() as u64)
+        let count = settled.len() as u64;
+        self.closed.forget(&[left, settled].concat());
+        failed.map_or(Ok(count), Err)
+    }
+
+    async fn look_at(&self, pack: PackId, voids: &[ManifestId]) -> Result<Look> {
+        if !self.visible(voids).await?.is_empty() {
+            return Ok(Look::Waits);
+        }
+        let contents = match self.chunks.footer(pack).await {
+            Ok(Some(contents)) if contents.is_whole() => contents,
+            Ok(_) => return Ok(Look::IsLeft),
+            Err(cause) => {
+                tracing::debug!(%pack, %cause, "a closed pack is left to the next start");
+                return Ok(Look::IsLeft);
+            }
+        };
+        let visible = self.made_to_agree(&contents).await?;
+        if visible.is_empty() {
+            return Ok(Look::Agrees);
+        }
+        self.closed.voids(pack, visible);
+        Ok(Look::Waits)
     }
 
     /// Voids the manifests of a pack that never became visible; gives what the pack voids and is visible, as a

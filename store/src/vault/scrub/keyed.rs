@@ -5,12 +5,12 @@ use readvault_ambient::random;
 use super::{Damage, Damaged, Pace, Scrub};
 use crate::{
     Error, ErrorKind, Result,
-    catalog::{Fold, PAGE_ITEMS_MAX, ScanRange},
+    catalog::{Fold, PAGE_ITEMS_MAX, Row, RowKey, ScanRange},
     chunk::{ChunkHeader, ChunkRef, ChunkRow, open_record},
     chunk_store::Extent,
     ids::{ManifestId, StoreId},
     manifest::{ManifestHead, ManifestRow},
-    vault::{Inner, MANIFESTS, Store, chunk_row},
+    vault::{Inner, MANIFESTS, Store, chunk_row, manifest_row},
 };
 
 /// Entries that are looked up at once.
@@ -36,12 +36,16 @@ impl Inner {
                 let id = row.key[..].try_into().map(ManifestId);
                 let id = id.map_err(|_| Error::corrupt("the row of a manifest"))?;
                 match self.open_all(id, scrub, pace).await {
-                    // Deleted or moved meanwhile; else its pack is gone, which its row told.
-                    Err(cause) if cause.kind() == ErrorKind::NotFound => {}
+                    Err(cause)
+                        if cause.kind() == ErrorKind::NotFound
+                            && !self.is_here(manifest_row(id), &row).await? => {}
                     Err(cause) if cause.kind() == ErrorKind::KeyUnavailable => {
                         scrub.closed_files += 1
                     }
-                    Err(cause) if cause.kind() == ErrorKind::Corrupt => {
+                    // Not found without that: a key of its store or domain, or a row of its chunks, is lost.
+                    Err(cause)
+                        if matches!(cause.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) =>
+                    {
                         let row = ManifestRow::decode(&row.value)?;
                         let what = Damaged::Manifest(id);
                         scrub.found(Damage { pack: row.pack, offset: row.offset, what });
@@ -83,6 +87,14 @@ impl Inner {
         Ok((head.id().store, head.id().account.clone()))
     }
 
+    /// Whether the row of a manifest is as it was read and names a pack that is here: otherwise the file was moved or
+    /// deleted meanwhile, or its row told of its pack.
+    async fn is_here(&self, key: RowKey, row: &Row) -> Result<bool> {
+        let now = self.catalog.read(&[key]).await?.into_iter().next().flatten();
+        let pack = ManifestRow::decode(&row.value)?.pack;
+        Ok(now.as_ref() == Some(row) && self.chunks.holds(pack).await?)
+    }
+
     /// Opens one chunk; gives the bytes that were read for it.
     async fn open_chunk(&self, store: &Store, entry: &ChunkRef, scrub: &mut Scrub) -> Result<u64> {
         let domain = self.keys.open_epoch(store, entry.epoch).await?;
@@ -103,7 +115,7 @@ impl Inner {
                 ChunkHeader::decode(&record).is_ok_and(|header| header == row.header(entry.id))
                     && open_record(&record, entry, size, keys).is_ok()
             }
-            // As above; the file's other chunks are here.
+            // Moved or deleted meanwhile; else its pack is gone, which its row told.
             Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(0),
             Err(_) => false,
         };

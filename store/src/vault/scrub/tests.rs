@@ -1,5 +1,6 @@
 use std::{
     collections::{HashMap, HashSet},
+    path::Path,
     sync::Arc,
 };
 
@@ -101,7 +102,8 @@ struct Bench {
     catalog: Arc<MemoryCatalog>,
     chunks: Arc<Rotten>,
     store: Store,
-    _directory: tempfile::TempDir,
+    provider: Arc<MemoryKeyProvider>,
+    directory: tempfile::TempDir,
 }
 
 fn noise(length: usize) -> Bytes {
@@ -110,36 +112,45 @@ fn noise(length: usize) -> Bytes {
     bytes.into()
 }
 
+/// The keys of the vault in `directory`.
+async fn keys_in(directory: &Path, provider: &Arc<MemoryKeyProvider>) -> Arc<VaultKeys> {
+    let keys = VaultKeys::open(VaultKeysParams {
+        directory: directory.to_owned(),
+        provider: provider.clone(),
+        clock: Arc::new(System),
+        entropy: Arc::new(System),
+    });
+    Arc::new(keys.await.unwrap())
+}
+
 impl Bench {
     async fn new(has_copy: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let entropy = Arc::new(System);
-        let keys = VaultKeys::open(VaultKeysParams {
-            directory: directory.path().to_owned(),
-            provider: Arc::new(MemoryKeyProvider::new(entropy.clone())),
-            clock: entropy.clone(),
-            entropy: entropy.clone(),
-        });
-        let keys = Arc::new(keys.await.unwrap());
+        let provider = Arc::new(MemoryKeyProvider::new(Arc::new(System)));
+        let keys = keys_in(directory.path(), &provider).await;
         let writer = WriterId::draw(&System);
-        let params =
-            StoreParams { vault_key: keys.vault_key().clone(), writer, entropy: entropy.clone() };
+        let vault_key = keys.vault_key().clone();
+        let params = StoreParams { vault_key, writer, entropy: Arc::new(System) };
         let under = Arc::new(MemoryChunkStore::with_pack_bytes(params, 256 << 10));
         let copy = has_copy.then(|| Arc::new(Copy(under.clone())) as Arc<dyn PackSource>);
-        let chunks = Arc::new(Rotten { under, rot: Mutex::default(), gone: Mutex::default() });
+        let (rot, gone) = Default::default();
+        let chunks = Arc::new(Rotten { under, rot, gone });
         let catalog = Arc::new(MemoryCatalog::new());
-        let params = VaultParams {
-            catalog: catalog.clone(),
-            chunks: chunks.clone(),
-            keys,
-            entropy: entropy.clone(),
-            clock: entropy,
-            writer,
-            copy,
-        };
-        let vault = Vault::start(params, &[]).await.unwrap();
+        let vault = Self::start(keys, catalog.clone(), chunks.clone(), copy).await;
         let store = vault.create_store("123456789012", DomainChoice::Own).await.unwrap();
-        Self { vault, catalog, chunks, store, _directory: directory }
+        Self { vault, catalog, chunks, store, provider, directory }
+    }
+
+    async fn start(
+        keys: Arc<VaultKeys>,
+        catalog: Arc<MemoryCatalog>,
+        chunks: Arc<Rotten>,
+        copy: Option<Arc<dyn PackSource>>,
+    ) -> Vault {
+        let writer = WriterId::draw(&System);
+        let (entropy, clock) = (Arc::new(System), Arc::new(System));
+        let params = VaultParams { catalog, chunks, keys, entropy, clock, writer, copy };
+        Vault::start(params, &[]).await.unwrap()
     }
 
     async fn put(&self, bytes: &Bytes, role: FileRole) -> FileRef {
@@ -269,6 +280,25 @@ async fn a_pack_that_is_gone_is_mended_from_a_second_copy() {
             assert_eq!(bench.scrub(100).await.damaged, 0);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_whose_keys_are_lost_are_told() {
+    let mut bench = Bench::new(false).await;
+    bench.put(&noise(100_000), FileRole::Part).await;
+    // As a backup of the keys is that is older than the packs.
+    let old = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(bench.directory.path()).unwrap() {
+        let from = entry.unwrap().path();
+        std::fs::copy(&from, old.path().join(from.file_name().unwrap())).unwrap();
+    }
+    bench.store = bench.vault.create_store("123456789012", DomainChoice::Own).await.unwrap();
+    let closed = bench.put(&noise(100_000), FileRole::Part).await;
+    let keys = keys_in(old.path(), &bench.provider).await;
+    bench.vault = Bench::start(keys, bench.catalog.clone(), bench.chunks.clone(), None).await;
+    let scrub = bench.scrub(100).await;
+    let whats: Vec<_> = scrub.places.iter().map(|place| place.what).collect();
+    assert_eq!((scrub.damaged, &whats[..]), (1, &[Damaged::Manifest(closed.manifest)][..]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
