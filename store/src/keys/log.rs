@@ -61,17 +61,15 @@ impl KeyLog {
     /// `NotFound` when neither is there; `Corrupt`, with the place, when both are damaged or they
     /// disagree; `Unavailable`, `NoSpace`.
     pub fn open(disk: &dyn Disk, path: &Path, copy: &Path) -> Result<Self> {
-        let first = find(disk, path, "key log")?;
-        let second = find(disk, copy, "copy of the key log")?;
-        let chosen = choose(first, second)?;
-        let sound = &chosen.bytes[..chosen.parsed.sound_bytes];
+        let Found { bytes, parsed } = found(disk, path, copy)?;
+        let sound = &bytes[..parsed.sound_bytes];
         for (path, name) in [(path, "key log"), (copy, "copy of the key log")] {
             if read(disk, path, LOG_BYTES_MAX).ok().as_deref() != Some(sound) {
                 tracing::warn!(name, "a key log was cut short or damaged; it is made again");
                 replace(disk, path, sound).map_err(error::io(name))?;
             }
         }
-        Self::over(disk, [path, copy], chosen.parsed.vault, chosen.parsed.entries)
+        Self::over(disk, [path, copy], parsed.vault, parsed.entries)
     }
 
     /// The vault that the log belongs to.
@@ -109,7 +107,8 @@ impl KeyLog {
     }
 
     /// Opens the log again after an append that failed, which drops what that left of itself; nothing
-    /// otherwise.
+    /// otherwise. Both files are made again: after a sync that failed, bytes that can be read need not be on
+    /// the disk, and no later sync would bring them there.
     ///
     /// # Errors
     /// As [`KeyLog::open`]; `Corrupt` when entries are gone.
@@ -118,11 +117,14 @@ impl KeyLog {
             return Ok(());
         }
         let [path, copy] = &self.paths;
-        let found = Self::open(disk, path, copy)?;
-        if found.vault != self.vault || !found.entries.starts_with(&self.entries) {
+        let Found { bytes, parsed } = found(disk, path, copy)?;
+        if parsed.vault != self.vault || !parsed.entries.starts_with(&self.entries) {
             return Err(Error::corrupt("the key log lost entries"));
         }
-        *self = found;
+        for (path, name) in [(path, "key log"), (copy, "copy of the key log")] {
+            replace(disk, path, &bytes[..parsed.sound_bytes]).map_err(error::io(name))?;
+        }
+        *self = Self::over(disk, [path, copy], parsed.vault, parsed.entries)?;
         Ok(())
     }
 
@@ -200,6 +202,11 @@ pub(super) fn is_there(disk: &dyn Disk, path: &Path) -> Result<bool> {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(cause) => Err(error::io("key log")(cause)),
     }
+}
+
+/// What the log and its copy hold together.
+fn found(disk: &dyn Disk, path: &Path, copy: &Path) -> Result<Found> {
+    choose(find(disk, path, "key log")?, find(disk, copy, "copy of the key log")?)
 }
 
 fn find(disk: &dyn Disk, path: &Path, name: &'static str) -> Result<Option<Found>> {

@@ -1,11 +1,21 @@
 //! Keys at rest survive crashes and refuse damage; keys in use end when their master key does.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use readvault_ambient::testing::{ManualClock, SeededEntropy};
 use readvault_store::{
     ErrorKind,
-    disk::LocalDisk,
+    disk::{
+        LocalDisk,
+        observed::{ObservedDisk, Observer, Operation, Verdict},
+    },
     ids::{StoreId, VaultId},
     keys::{
         Available, Context, KeyEntry, KeyLog, KeyProvider, KeySource, Keyring, MasterKeys,
@@ -245,6 +255,58 @@ fn an_append_of_several_keys_may_lose_any_sectors() {
             assert!(entries.starts_with(log.entries()), "sectors {kept:b}");
         }
     }
+}
+
+/// The number of an input/output error.
+const EIO: i32 = 5;
+
+/// Fails the first sync of an append, and counts the files that are replaced.
+#[derive(Debug, Default)]
+struct FailedSync {
+    syncs: AtomicUsize,
+    replaced: AtomicUsize,
+}
+
+impl Observer for FailedSync {
+    fn begin(&self, operation: &Operation<'_>) -> Verdict {
+        match operation {
+            Operation::Sync(path) if path.extension().is_none_or(|end| end != "new") => {
+                let first = self.syncs.fetch_add(1, Ordering::SeqCst) == 0;
+                if first { Verdict::Fail(EIO) } else { Verdict::Go(0) }
+            }
+            Operation::Rename(..) => {
+                self.replaced.fetch_add(1, Ordering::SeqCst);
+                Verdict::Go(0)
+            }
+            _ => Verdict::Go(0),
+        }
+    }
+
+    fn end(&self, _: &Operation<'_>, _: u64) {}
+}
+
+#[test]
+fn what_a_failed_sync_left_is_written_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let (main, copy) = (directory.path().join("keys.log"), directory.path().join("keys.log.copy"));
+    let failing = Arc::new(FailedSync::default());
+    let disk = ObservedDisk::new(Arc::new(LocalDisk), failing.clone());
+    let mut log = KeyLog::create(&disk, &main, &copy, VaultId([1; 16])).unwrap();
+    let replaced = failing.replaced.load(Ordering::SeqCst);
+    log.append(&[vault_entry(1)]).unwrap_err();
+    log.append(&[vault_entry(1)]).unwrap_err();
+    log.open_anew(&disk).unwrap();
+    assert_eq!(
+        failing.replaced.load(Ordering::SeqCst) - replaced,
+        2,
+        "of which one only can be read"
+    );
+    log.open_anew(&disk).unwrap();
+    log.append(&[vault_entry(2)]).unwrap();
+    assert_eq!(failing.replaced.load(Ordering::SeqCst) - replaced, 2);
+    drop(log);
+    let log = KeyLog::open(&LocalDisk, &main, &copy).unwrap();
+    assert_eq!(log.entries(), [vault_entry(1), vault_entry(2)]);
 }
 
 #[tokio::test]
