@@ -209,7 +209,8 @@ impl Vault {
 
     /// Cuts, deduplicates, seals and stores `body`, then its manifest. Durable and invisible when it
     /// returns. An error of the body is returned as it came and stages nothing; so does dropping the
-    /// future. Holds at most [`UPLOAD_CHUNKS_MAX`] chunks of all uploads in memory, whatever their length.
+    /// future. Holds at most [`UPLOAD_CHUNKS_MAX`] full chunks of all uploads in memory, and one of each upload that is
+    /// not full yet, whatever their length.
     ///
     /// # Errors
     /// Those of the body; `KeyUnavailable`; `NoSpace`; `Unavailable`.
@@ -385,10 +386,11 @@ impl Vault {
         usage
     }
 
-    /// Wipes keys that may no longer be used: call it every few seconds.
-    pub fn expire_keys(&self) {
+    /// Wipes keys that may no longer be used, and plain bytes of reads that ended: call it every few seconds.
+    pub fn expire(&self) {
         self.inner.keys.expire();
         self.inner.manifests.expire();
+        self.inner.buffers.expire();
     }
 
     /// The bytes of a whole small file: [`Vault::open_file`] and one read.

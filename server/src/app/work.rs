@@ -103,7 +103,7 @@ impl Work {
             self.converse(),
             self.runs.watch(),
             self.upkeep.run(),
-            self.expire_keys(),
+            self.expire(),
             self.checkpoints.0.run(self.checkpoints.1),
         );
     }
@@ -117,10 +117,10 @@ impl Work {
         }
     }
 
-    async fn expire_keys(&self) {
+    async fn expire(&self) {
         loop {
             tokio::time::sleep(EXPIRY).await;
-            self.ground.core.vault().expire_keys();
+            self.ground.core.vault().expire();
         }
     }
 }

@@ -5,19 +5,35 @@ use std::{cell::RefCell, fmt, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use zeroize::Zeroize;
 
 use crate::seal::SEALED_FRAME_BYTES;
 
 /// Bytes of a buffer; what needs more gets one of its own that is not kept.
 pub(super) const BUFFER_BYTES: usize = 1 << 20;
 
-/// Buffers that are kept while nobody uses them.
+/// Buffers that are kept while nobody uses them, until [`Buffers::expire`].
 const KEPT_MAX: usize = 16;
 
 /// A stack of buffers: the one given back last is the one whose bytes are still in the
 /// processor's cache. Cheap to clone.
 #[derive(Clone, Default)]
-pub(super) struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+pub(super) struct Buffers(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    buffers: Vec<Vec<u8>>,
+    /// The fewest that were kept since [`Buffers::expire`]: so many were not needed.
+    least: usize,
+}
+
+impl Kept {
+    fn pop(&mut self) -> Option<Vec<u8>> {
+        let buffer = self.buffers.pop();
+        self.least = self.least.min(self.buffers.len());
+        buffer
+    }
+}
 
 impl Buffers {
     /// A buffer of at least `bytes`, which holds anything.
@@ -26,11 +42,23 @@ impl Buffers {
         let bytes = kept.unwrap_or_else(|| vec![0; bytes.max(BUFFER_BYTES)]);
         Buffer { bytes, shown: 0..0, home: self.clone() }
     }
+
+    /// Wipes and frees those that nobody took since the last call: they lie at the bottom of the stack.
+    pub(super) fn expire(&self) {
+        let idle: Vec<_> = {
+            let mut kept = self.0.lock();
+            let least = kept.least;
+            let idle = kept.buffers.drain(..least).collect();
+            kept.least = kept.buffers.len();
+            idle
+        };
+        idle.into_iter().for_each(|mut bytes: Vec<u8>| bytes.zeroize());
+    }
 }
 
 impl fmt::Debug for Buffers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Buffers({} kept)", self.0.lock().len())
+        write!(f, "Buffers({} kept)", self.0.lock().buffers.len())
     }
 }
 
@@ -65,8 +93,8 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         let mut kept = self.home.0.lock();
-        if bytes.len() == BUFFER_BYTES && kept.len() < KEPT_MAX {
-            kept.push(bytes);
+        if bytes.len() == BUFFER_BYTES && kept.buffers.len() < KEPT_MAX {
+            kept.buffers.push(bytes);
         }
     }
 }
@@ -94,9 +122,9 @@ mod tests {
         let bytes = buffer.show(1..3);
         let rest = bytes.slice(1..);
         drop(bytes);
-        assert_eq!((&rest[..], buffers.0.lock().len()), (&b"c"[..], 0));
+        assert_eq!((&rest[..], buffers.0.lock().buffers.len()), (&b"c"[..], 0));
         drop(rest);
-        assert_eq!(buffers.0.lock().len(), 1);
+        assert_eq!(buffers.0.lock().buffers.len(), 1);
         assert_eq!(buffers.take(BUFFER_BYTES).whole()[..3], *b"abc");
     }
 
@@ -104,9 +132,22 @@ mod tests {
     fn what_is_kept_has_a_limit() {
         let buffers = Buffers::default();
         drop(buffers.take(BUFFER_BYTES + 1));
-        assert_eq!(buffers.0.lock().len(), 0);
+        assert_eq!(buffers.0.lock().buffers.len(), 0);
         let many: Vec<_> = (0..=KEPT_MAX).map(|_| buffers.take(1)).collect();
         drop(many);
-        assert_eq!(buffers.0.lock().len(), KEPT_MAX);
+        assert_eq!(buffers.0.lock().buffers.len(), KEPT_MAX);
+    }
+    #[test]
+    fn what_nobody_needs_is_let_go_of() {
+        let buffers = Buffers::default();
+        let kept = || buffers.0.lock().buffers.len();
+        drop([(); 5].map(|()| buffers.take(1)));
+        buffers.expire();
+        assert_eq!(kept(), 5, "used since the last look");
+        drop([(); 2].map(|()| buffers.take(1)));
+        buffers.expire();
+        assert_eq!(kept(), 2);
+        buffers.expire();
+        assert_eq!(kept(), 0);
     }
 }

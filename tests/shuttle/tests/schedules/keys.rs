@@ -34,7 +34,7 @@ fn an_erased_file_stays_closed_whoever_opened_it_meanwhile() {
         let (file, slot) = block_on(inline(&world, SlotChoice::Own));
         // The keys are forgotten, so that the reader has to open them.
         world.clock.set(1_000_000 + 16 * 60_000);
-        world.vault.expire_keys();
+        world.vault.expire();
         let (reading, name) = (world.clone(), file.clone());
         let reader = spawn(async move {
             match reading.read(&name).await {
@@ -71,7 +71,7 @@ fn a_disabled_master_key_ends_all_reading() {
         let (disabling, provider) = (world.clone(), world.provider.clone());
         let disabled = spawn(async move {
             provider.set_available(Available::No);
-            disabling.vault.expire_keys();
+            disabling.vault.expire();
         });
         readers.into_iter().for_each(|reader| block_on(reader).unwrap());
         block_on(wait).unwrap();
