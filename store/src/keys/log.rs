@@ -21,6 +21,9 @@ use crate::{
 /// Most bytes of a key log that is opened.
 const LOG_BYTES_MAX: usize = 1 << 30;
 
+/// What errors call the log and its copy.
+const NAMES: [&str; 2] = ["key log", "copy of the key log"];
+
 /// The key log of one vault, open for appending. One process at a time.
 #[derive(Debug)]
 pub struct KeyLog {
@@ -49,8 +52,7 @@ impl KeyLog {
         if is_there(disk, path)? || is_there(disk, copy)? {
             return Err(Error::new(ErrorKind::AlreadyExists, "key log"));
         }
-        replace(disk, path, &header(vault)).map_err(error::io("key log"))?;
-        replace(disk, copy, &header(vault)).map_err(error::io("copy of the key log"))?;
+        replace_both(disk, [path, copy], &header(vault))?;
         Self::over(disk, [path, copy], vault, Vec::new())
     }
 
@@ -63,7 +65,7 @@ impl KeyLog {
     pub fn open(disk: &dyn Disk, path: &Path, copy: &Path) -> Result<Self> {
         let Found { bytes, parsed } = found(disk, path, copy)?;
         let sound = &bytes[..parsed.sound_bytes];
-        for (path, name) in [(path, "key log"), (copy, "copy of the key log")] {
+        for (path, name) in [path, copy].into_iter().zip(NAMES) {
             if read(disk, path, LOG_BYTES_MAX).ok().as_deref() != Some(sound) {
                 tracing::warn!(name, "a key log was cut short or damaged; it is made again");
                 replace(disk, path, sound).map_err(error::io(name))?;
@@ -121,9 +123,7 @@ impl KeyLog {
         if parsed.vault != self.vault || !parsed.entries.starts_with(&self.entries) {
             return Err(Error::corrupt("the key log lost entries"));
         }
-        for (path, name) in [(path, "key log"), (copy, "copy of the key log")] {
-            replace(disk, path, &bytes[..parsed.sound_bytes]).map_err(error::io(name))?;
-        }
+        replace_both(disk, [path, copy], &bytes[..parsed.sound_bytes])?;
         *self = Self::over(disk, [path, copy], parsed.vault, parsed.entries)?;
         Ok(())
     }
@@ -177,8 +177,8 @@ impl KeyLog {
         entries: Vec<KeyEntry>,
     ) -> Result<Self> {
         let files = [
-            disk.open(path, OpenAs::Append).map_err(error::io("key log"))?,
-            disk.open(copy, OpenAs::Append).map_err(error::io("copy of the key log"))?,
+            disk.open(path, OpenAs::Append).map_err(error::io(NAMES[0]))?,
+            disk.open(copy, OpenAs::Append).map_err(error::io(NAMES[1]))?,
         ];
         let mut log = Self {
             vault,
@@ -206,7 +206,15 @@ pub(super) fn is_there(disk: &dyn Disk, path: &Path) -> Result<bool> {
 
 /// What the log and its copy hold together.
 fn found(disk: &dyn Disk, path: &Path, copy: &Path) -> Result<Found> {
-    choose(find(disk, path, "key log")?, find(disk, copy, "copy of the key log")?)
+    choose(find(disk, path, NAMES[0])?, find(disk, copy, NAMES[1])?)
+}
+
+/// Makes both files anew. Durable when it returns.
+fn replace_both(disk: &dyn Disk, paths: [&Path; 2], bytes: &[u8]) -> Result<()> {
+    for (path, name) in paths.into_iter().zip(NAMES) {
+        replace(disk, path, bytes).map_err(error::io(name))?;
+    }
+    Ok(())
 }
 
 fn find(disk: &dyn Disk, path: &Path, name: &'static str) -> Result<Option<Found>> {

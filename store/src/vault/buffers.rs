@@ -33,6 +33,13 @@ impl Kept {
         self.least = self.least.min(self.buffers.len());
         buffer
     }
+
+    /// Those that nobody took since the last call: they lie at the bottom of the stack.
+    fn take_idle(&mut self) -> Vec<Vec<u8>> {
+        let idle = self.buffers.drain(..self.least).collect();
+        self.least = self.buffers.len();
+        idle
+    }
 }
 
 impl Buffers {
@@ -43,22 +50,21 @@ impl Buffers {
         Buffer { bytes, shown: 0..0, home: self.clone() }
     }
 
-    /// Wipes and frees those that nobody took since the last call: they lie at the bottom of the stack.
+    /// Wipes and frees those that nobody took since the last call.
     pub(super) fn expire(&self) {
-        let idle: Vec<_> = {
-            let mut kept = self.0.lock();
-            let least = kept.least;
-            let idle = kept.buffers.drain(..least).collect();
-            kept.least = kept.buffers.len();
-            idle
-        };
-        idle.into_iter().for_each(|mut bytes: Vec<u8>| bytes.zeroize());
+        let idle = self.0.lock().take_idle();
+        idle.into_iter().for_each(|mut bytes| bytes.zeroize());
+    }
+
+    /// How many are kept.
+    fn count(&self) -> usize {
+        self.0.lock().buffers.len()
     }
 }
 
 impl fmt::Debug for Buffers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Buffers({} kept)", self.0.lock().buffers.len())
+        write!(f, "Buffers({} kept)", self.count())
     }
 }
 
@@ -122,9 +128,9 @@ mod tests {
         let bytes = buffer.show(1..3);
         let rest = bytes.slice(1..);
         drop(bytes);
-        assert_eq!((&rest[..], buffers.0.lock().buffers.len()), (&b"c"[..], 0));
+        assert_eq!((&rest[..], buffers.count()), (&b"c"[..], 0));
         drop(rest);
-        assert_eq!(buffers.0.lock().buffers.len(), 1);
+        assert_eq!(buffers.count(), 1);
         assert_eq!(buffers.take(BUFFER_BYTES).whole()[..3], *b"abc");
     }
 
@@ -132,22 +138,22 @@ mod tests {
     fn what_is_kept_has_a_limit() {
         let buffers = Buffers::default();
         drop(buffers.take(BUFFER_BYTES + 1));
-        assert_eq!(buffers.0.lock().buffers.len(), 0);
+        assert_eq!(buffers.count(), 0);
         let many: Vec<_> = (0..=KEPT_MAX).map(|_| buffers.take(1)).collect();
         drop(many);
-        assert_eq!(buffers.0.lock().buffers.len(), KEPT_MAX);
+        assert_eq!(buffers.count(), KEPT_MAX);
     }
+
     #[test]
     fn what_nobody_needs_is_let_go_of() {
         let buffers = Buffers::default();
-        let kept = || buffers.0.lock().buffers.len();
         drop([(); 5].map(|()| buffers.take(1)));
         buffers.expire();
-        assert_eq!(kept(), 5, "used since the last look");
+        assert_eq!(buffers.count(), 5, "used since the last look");
         drop([(); 2].map(|()| buffers.take(1)));
         buffers.expire();
-        assert_eq!(kept(), 2);
+        assert_eq!(buffers.count(), 2);
         buffers.expire();
-        assert_eq!(kept(), 0);
+        assert_eq!(buffers.count(), 0);
     }
 }

@@ -257,9 +257,6 @@ fn an_append_of_several_keys_may_lose_any_sectors() {
     }
 }
 
-/// The number of an input/output error.
-const EIO: i32 = 5;
-
 /// Fails the first sync of an append, and counts the files that are replaced.
 #[derive(Debug, Default)]
 struct FailedSync {
@@ -269,6 +266,7 @@ struct FailedSync {
 
 impl Observer for FailedSync {
     fn begin(&self, operation: &Operation<'_>) -> Verdict {
+        const EIO: i32 = 5;
         match operation {
             Operation::Sync(path) if path.extension().is_none_or(|end| end != "new") => {
                 let first = self.syncs.fetch_add(1, Ordering::SeqCst) == 0;
@@ -299,7 +297,7 @@ fn what_a_failed_sync_left_is_written_anew() {
     assert_eq!(
         failing.replaced.load(Ordering::SeqCst) - replaced,
         2,
-        "of which one only can be read"
+        "both, also the one that reads as it should"
     );
     log.open_anew(&disk).unwrap();
     log.append(&[vault_entry(2)]).unwrap();
