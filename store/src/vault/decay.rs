@@ -260,7 +260,8 @@ async fn what_lay_in_a_pack_that_is_gone_is_stored_anew_by_its_next_upload() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+/// On one thread, so that nothing of the commit happens before its caller goes.
+#[tokio::test]
 async fn a_removal_whose_caller_goes_away_ends_in_packs_and_catalog_alike() {
     let decay = Decay::new(1 << 20);
     let running = decay.start().await;
