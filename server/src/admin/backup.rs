@@ -1,6 +1,9 @@
 //! `readvaultd backup`: a backup of a vault that is in use, and its check.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -21,10 +24,12 @@ pub struct Backup {
     #[command(subcommand)]
     #[serde(skip)]
     what: Option<What>,
-    /// Where packs, checkpoint and key log go; packs that are there are not copied again.
+    /// Where packs, checkpoint and key log go; packs that are there are not copied again. The server's user
+    /// must be able to write here.
     #[arg(long, value_parser = absolute, required = true)]
     to: Option<PathBuf>,
-    /// Where keyring, shred slots and receipts go: apart from the rest.
+    /// Where keyring, shred slots and receipts go: apart from the rest. The server's user must be able to
+    /// write here.
     #[arg(long, value_parser = absolute, required = true)]
     keys_to: Option<PathBuf>,
 }
@@ -106,7 +111,7 @@ async fn make(desk: &Desk, call: &Call, places: Places) -> Result<Answer> {
     let copied = copying
         .await
         .map_err(|cause| Fault::internal("the backup was cut short").because(cause))?
-        .map_err(|cause| Fault::invalid(format!("no backup was made: {cause:#}")))?;
+        .map_err(|cause| Fault::invalid(refusal(&cause)))?;
     let Copied { files, bytes, skipped, removed } = copied;
     let text = format!(
         "{files} files ({bytes} bytes) copied, {skipped} packs were there; holds commit {version}"
@@ -116,7 +121,41 @@ async fn make(desk: &Desk, call: &Call, places: Places) -> Result<Answer> {
     Ok(Answer::new(text, &made))
 }
 
+/// Why there is no backup, and what to do where the place belongs to somebody else.
+fn refusal(cause: &anyhow::Error) -> String {
+    let denied = cause
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::PermissionDenied);
+    let hint = if denied {
+        "; the server writes backups itself: make both places writable for its user, who owns the data directory"
+    } else {
+        ""
+    };
+    format!("no backup was made: {cause:#}{hint}")
+}
+
 /// A path that means the same in the server's process.
 fn absolute(text: &str) -> anyhow::Result<PathBuf> {
     std::path::absolute(text).context("the path can't be made absolute")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_of_somebody_else_is_told_with_what_to_do() {
+        let told =
+            |kind| refusal(&anyhow::Error::from(io::Error::from(kind)).context("B can't be made"));
+        let denied = told(io::ErrorKind::PermissionDenied);
+        assert!(
+            denied.contains("B can't be made: permission denied; the server writes"),
+            "{denied}"
+        );
+        assert_eq!(
+            told(io::ErrorKind::StorageFull),
+            "no backup was made: B can't be made: no storage space"
+        );
+    }
 }

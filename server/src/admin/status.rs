@@ -119,7 +119,7 @@ fn files(directory: &Path) -> Files {
 fn text(standing: &Standing) -> String {
     let mut out = String::new();
     let mut line = |name: &str, what: String| {
-        let _ = writeln!(out, "{name:<10}{what}");
+        let _ = writeln!(out, "{name:<10} {what}");
     };
     line("version", standing.version.to_owned());
     line("vault", standing.vault.clone());
